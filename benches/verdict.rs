@@ -83,7 +83,7 @@ fn measure(case: Case) {
         freshness: Freshness { now: TIME, max_age: Some(86_400) },
         pins: Pins::default(),
     };
-    let trust = Trust { policy: &policy, publishers: &publishers };
+    let trust = Trust { policy: &policy, publishers: &publishers, gate: &[] };
     verify(&question, trust, None).expect("the proof is good");
 
     let signatures = case.signatures();

@@ -126,7 +126,7 @@ fn ml_dsa(policy: &str) -> String {
 fn trust(policy: &str) -> String {
     let policy = Policy::parse(policy.as_bytes()).expect("a policy");
     let publishers = Publishers::parse(releases::vendor_toml().as_bytes()).expect("publishers");
-    let file = TrustFile::new(1, &policy, publishers).expect("a trust file");
+    let file = TrustFile::new(1, &policy, publishers, Vec::new()).expect("a trust file");
     String::from_utf8(file.to_bytes()).expect("JSON")
 }
 

@@ -1,9 +1,10 @@
 //! Whom to trust.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use treehead::checkpoint::policy::Policy;
-use treehead::endpoint::{Trust, TrustFile};
+use treehead::endpoint::{Requirement, Trust, TrustFile};
 use treehead::release::Publishers;
 
 use crate::args::{self, Out};
@@ -24,6 +25,7 @@ pub(crate) struct Trusted {
     number: u64,
     policy: Policy,
     publishers: Publishers,
+    gate: Vec<Requirement>,
 }
 
 impl Trusted {
@@ -33,7 +35,7 @@ impl Trusted {
     }
 
     pub const fn get(&self) -> Trust<'_> {
-        Trust { policy: &self.policy, publishers: &self.publishers }
+        Trust { policy: &self.policy, publishers: &self.publishers, gate: self.gate.as_slice() }
     }
 }
 
@@ -51,8 +53,8 @@ pub unsafe extern "C" fn th_trust_from_bytes(
             let out = Out::new(trust)?;
             let file = TrustFile::parse(args::bytes(data, length)?)?;
             let number = file.number();
-            let (policy, publishers) = file.into_parts();
-            out.set(th_trust::boxed(Arc::new(Trusted { number, policy, publishers })));
+            let (policy, publishers, gate) = file.into_parts();
+            out.set(th_trust::boxed(Arc::new(Trusted { number, policy, publishers, gate })));
             Ok(())
         })(),
     )
@@ -76,7 +78,7 @@ pub unsafe extern "C" fn th_trust_from_parts(
             let out = Out::new(trust)?;
             let policy = Policy::parse(args::bytes(policy, policy_length)?)?;
             let publishers = parse_publishers(args::bytes(publishers, publishers_length)?)?;
-            out.set(th_trust::boxed(Arc::new(Trusted { number: 0, policy, publishers })));
+            out.set(th_trust::boxed(Arc::new(Trusted { number: 0, policy, publishers, gate: Vec::new() })));
             Ok(())
         })(),
     )
@@ -100,8 +102,8 @@ fn parse_publishers(bytes: &[u8]) -> Done<Publishers> {
 pub unsafe extern "C" fn th_trust_to_bytes(trust: *const th_trust, bytes: *mut *mut th_blob) -> th_status {
     status((|| {
         let out = Out::new(bytes)?;
-        let Trusted { number, policy, publishers } = &**th_trust::get(trust)?;
-        let file = TrustFile::new((*number).max(1), policy, publishers.clone())?;
+        let Trusted { number, policy, publishers, gate } = &**th_trust::get(trust)?;
+        let file = TrustFile::new((*number).max(1), policy, publishers.clone(), gate.clone())?;
         out.set(th_blob::boxed(file.to_bytes()));
         Ok(())
     })())

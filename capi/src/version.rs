@@ -72,6 +72,7 @@ names! {
     Withdrawn => c"withdrawn",
     NoFork => c"no-fork",
     CouldNotTell => c"could-not-tell",
+    Attestations => c"attestations",
 }
 
 /// The stable name of a reason, as `treehead verify --json` prints it: "artifact-mismatch". NULL for other numbers.

@@ -8,7 +8,7 @@ use super::exit::{CliResult, Failure};
 use super::files;
 use super::output::{BOLD, file, result};
 use crate::checkpoint::policy::PolicyLog;
-use crate::endpoint::{MAX_TRUST_BYTES, TrustFile};
+use crate::endpoint::{MAX_RULES_BYTES, MAX_TRUST_BYTES, Requirement, TrustFile, parse_rules};
 use crate::format::shown;
 use crate::release::{MAX_PUBLISHERS_BYTES, Publisher, Publishers, PurlPattern, StatementKind};
 
@@ -17,6 +17,8 @@ use crate::release::{MAX_PUBLISHERS_BYTES, Publisher, Publishers, PurlPattern, S
 #[command(after_help = "\
 Examples:
   treehead trust make --policy endpoint.policy --publishers publishers.toml --out endpoint.trust
+  treehead trust make --policy endpoint.policy --publishers publishers.toml --require rules.toml \\
+      --out endpoint.trust
   treehead trust show endpoint.trust")]
 pub struct Trust {
     #[command(subcommand)]
@@ -25,7 +27,7 @@ pub struct Trust {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make a trust file of a policy and a publishers file
+    /// Make a trust file of a policy, a publishers file, and the attestations that releases need
     Make(Make),
     /// Say in words what a trust file trusts
     Show(Show),
@@ -39,6 +41,9 @@ struct Make {
     /// Trusted publishers
     #[arg(long, value_name = "FILE")]
     publishers: PathBuf,
+    /// Attestations that releases need: a file of [[require]] rules, as in docs/endpoints.md
+    #[arg(long, value_name = "RULES.toml")]
+    require: Option<PathBuf>,
     /// Number of the file; a later one of the same product has a higher number
     #[arg(long, value_name = "N", default_value_t = 1)]
     number: u64,
@@ -64,7 +69,11 @@ fn make(args: &Make, json: bool) -> CliResult {
     let policy = files::policy(&args.policy)?;
     let publishers =
         files::parse(&args.publishers, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;
-    let made = TrustFile::new(args.number, &policy, publishers);
+    let rules = |bytes: &[u8]| parse_rules(bytes, &publishers);
+    let gate =
+        args.require.as_deref().map(|path| files::parse(path, "a file of rules", MAX_RULES_BYTES, rules));
+    let gate = gate.transpose()?.unwrap_or_default();
+    let made = TrustFile::new(args.number, &policy, publishers, gate);
     let bytes = made.map_err(|e| Failure::Usage(e.to_string()))?.to_bytes();
     let mut object = json!({ "ok": true, "number": args.number, "bytes": bytes.len() });
     match &args.out {
@@ -84,14 +93,24 @@ fn show(args: &Show, json: bool) -> CliResult {
     let logs: Vec<String> = trust.policy.logs().iter().map(log).collect();
     let quorum = trust.policy.quorum_in_words();
     let publishers: Vec<String> = trust.publishers.list().iter().map(in_words).collect();
-    let object = json!({ "what": "trust", "number": trusted.number(), "logs": logs, "quorum": quorum, "publishers": publishers });
+    let gate: Vec<String> = trust.gate.iter().map(needed).collect();
+    let object = json!({ "what": "trust", "number": trusted.number(), "logs": logs, "quorum": quorum, "publishers": publishers, "gate": gate });
+    let gate: String = gate.iter().map(|line| format!("needs      {line}\n")).collect();
     let publishers: String = publishers.iter().map(|line| format!("publisher  {line}\n")).collect();
     let lines = format!(
-        "{BOLD}a trust file{BOLD:#}\nnumber     {}\nlogs       {}\nquorum     {quorum}\n{publishers}",
+        "{BOLD}a trust file{BOLD:#}\nnumber     {}\nlogs       {}\nquorum     {quorum}\n{publishers}{gate}",
         trusted.number(),
         logs.join(", ")
     );
     result(json, &object, &lines)
+}
+
+/// A requirement, with the releases that it is about.
+fn needed(requirement: &Requirement) -> String {
+    let purls: Vec<&str> = requirement.purls.iter().map(PurlPattern::as_str).collect();
+    let kinds: Vec<&str> = requirement.kinds.iter().map(|kind| kind.as_str()).collect();
+    let kinds = if kinds.is_empty() { "anything".to_owned() } else { kinds.join(", ") };
+    format!("for {kinds} of {}: {}", purls.join(" "), requirement.in_words())
 }
 
 fn in_words(publisher: &Publisher) -> String {

@@ -5,6 +5,7 @@
 //! bytes of the trusted files and an [`EndpointState`] into a [`VerifiedRelease`] or a [`Refusal`], without files,
 //! clock or network.
 
+mod attestations;
 mod batch;
 mod history;
 mod memory;
@@ -12,6 +13,7 @@ mod owned_pins;
 mod question;
 mod refusal;
 mod report;
+mod requirement;
 mod subjects;
 mod trust_file;
 mod verify;
@@ -37,6 +39,7 @@ mod open;
 #[cfg(feature = "client")]
 mod remote_log;
 
+pub use attestations::MissingAttestations;
 pub use batch::{BatchArrival, BatchArtifact, BatchLine, BatchQuestion, MAX_BATCH_LINE_BYTES};
 pub use history::{
     CompareError, History, TwoHistories, compare_history, compare_signed, contradicted, head_of,
@@ -48,6 +51,7 @@ pub use refusal::{Refusal, VerdictCode};
 pub use report::{
     entry_json, fork_json, head_json, proof_json, signed_head_json, trust_json, witnesses_json,
 };
+pub use requirement::{Conditions, MAX_REQUIREMENTS, Requirement, Unmet};
 pub use trust_file::{MAX_TRUST_BYTES, TRUST_FILE, TrustFile};
 pub use verify::*;
 pub use withdrawal_search::{
@@ -72,6 +76,8 @@ pub use memory_store::{FileError, Memory, MemoryDir, MemoryError};
 pub use open::{Endpoint, OpenError, POLICY_FILE, PUBLISHERS_FILE, STATE_DIR};
 #[cfg(feature = "client")]
 pub use remote_log::RemoteLog;
+#[cfg(feature = "client")]
+pub use requirement::{MAX_RULES_BYTES, parse_rules};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::check_error::Notice;
 use super::memory_store::{FileError, Memory, MemoryDir, MemoryError};
-use super::{Freshness, Trust};
+use super::{Freshness, MAX_TRUST_BYTES, Requirement, TRUST_FILE, Trust, TrustFile};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::clock;
 use crate::disk::evidence_dir::EvidenceDir;
@@ -27,6 +27,7 @@ type OpenMemory = dyn Fn() -> Result<Box<dyn Memory>, MemoryError> + Send + Sync
 /// Checks artifacts before they are installed: the paved path to a verdict.
 ///
 /// ```text
+/// DIR/endpoint.trust     everything that it trusts; or, where there is no such file,
 /// DIR/endpoint.policy    trusted logs, witnesses and quorum
 /// DIR/publishers.toml    trusted publishers
 /// DIR/state/             what the endpoint remembers; created by the first check
@@ -36,6 +37,7 @@ type OpenMemory = dyn Fn() -> Result<Box<dyn Memory>, MemoryError> + Send + Sync
 pub struct Endpoint {
     policy: Policy,
     publishers: Publishers,
+    gate: Vec<Requirement>,
     pub(super) memory: Option<Box<OpenMemory>>,
     pub(super) evidence: EvidenceDir,
     on_notice: Box<Tell>,
@@ -62,9 +64,15 @@ impl Endpoint {
     /// Opens an endpoint's directory, laid out as the type's documentation shows.
     ///
     /// # Errors
-    /// [`OpenError`], if the policy or the publishers file is missing or malformed.
+    /// [`OpenError`], if the trust file is malformed, or, without one, the policy or the publishers file is missing or
+    /// malformed. A trust file beside the other two counts alone.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
         let dir = dir.as_ref();
+        let trust = dir.join(TRUST_FILE);
+        if trust.symlink_metadata().is_ok() {
+            let trust = parse(&trust, "a trust file", MAX_TRUST_BYTES, TrustFile::parse)?;
+            return Ok(Self::trusting(trust).with_state_dir(&dir.join(STATE_DIR)));
+        }
         let policy = parse(&dir.join(POLICY_FILE), "a policy", MAX_POLICY_BYTES, Policy::parse)?;
         let publishers = dir.join(PUBLISHERS_FILE);
         let publishers = parse(&publishers, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;
@@ -75,7 +83,15 @@ impl Endpoint {
     #[must_use]
     pub fn new(policy: Policy, publishers: Publishers) -> Self {
         let evidence = EvidenceDir::new(".");
-        Self { policy, publishers, memory: None, evidence, on_notice: Box::new(|_| {}) }
+        let gate = Vec::new();
+        Self { policy, publishers, gate, memory: None, evidence, on_notice: Box::new(|_| {}) }
+    }
+
+    /// An endpoint that trusts what a trust file says, asks for the attestations that it names, and remembers nothing.
+    #[must_use]
+    pub fn trusting(file: TrustFile) -> Self {
+        let (policy, publishers, gate) = file.into_parts();
+        Self { gate, ..Self::new(policy, publishers) }
     }
 
     /// Remembers in `dir`, and keeps evidence of forks in `dir/evidence`.
@@ -112,7 +128,7 @@ impl Endpoint {
     /// The logs, witnesses and publishers that it trusts.
     #[must_use]
     pub const fn trust(&self) -> Trust<'_> {
-        Trust { policy: &self.policy, publishers: &self.publishers }
+        Trust { policy: &self.policy, publishers: &self.publishers, gate: self.gate.as_slice() }
     }
 
     pub(super) fn tell(&self, notice: &Notice<'_>) {

@@ -9,7 +9,7 @@ use crate::format::FormatError;
 use crate::merkle::{Hash, MultiProof};
 use crate::release::{Kind, PackageUrl, Publishers, Purl, PurlPattern, Release, Timestamp};
 
-use super::Refusal;
+use super::{Refusal, Requirement};
 
 /// The artifact about to be installed.
 #[derive(Debug, Clone, Copy)]
@@ -144,11 +144,13 @@ pub struct Question<'a> {
     pub pins: Pins<'a>,
 }
 
-/// The logs, witnesses and publishers that an endpoint trusts.
+/// The logs, witnesses and publishers that an endpoint trusts, and the attestations that it asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Trust<'a> {
     /// Trusted logs, witnesses and quorum.
     pub policy: &'a Policy,
     /// Trusted publishers.
     pub publishers: &'a Publishers,
+    /// What else has to be proven about a release; empty if there is no trust file that asks for anything.
+    pub gate: &'a [Requirement],
 }

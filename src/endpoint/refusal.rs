@@ -2,7 +2,9 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
+use super::MissingAttestations;
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::policy::QuorumError;
 use crate::format::{FormatError, error_codes, quote};
@@ -185,6 +187,12 @@ pub enum Refusal {
         /// The publisher's reason.
         reason: String,
     },
+    /// The release lacks attestations that the trust file asks for.
+    #[error("{}", in_words(missing))]
+    Attestations {
+        /// Each requirement that is not met; at least one.
+        missing: Vec<MissingAttestations>,
+    },
 }
 
 error_codes! { VerdictCode of Refusal {
@@ -225,6 +233,7 @@ error_codes! { VerdictCode of Refusal {
     Self::Withdrawn { .. } => Withdrawn = 632, "withdrawn";
     => NoFork = 633, "no-fork";
     => CouldNotTell = 634, "could-not-tell";
+    Self::Attestations { .. } => Attestations = 635, "attestations";
 }}
 
 impl Refusal {
@@ -280,6 +289,12 @@ impl Refusal {
             }
             Self::NotInManifest(why) => own(&"files of the release's manifest", why),
             Self::Forked { .. } => own(&"one history of the log", &"two, as found earlier"),
+            Self::Attestations { missing } => {
+                let list = |one: fn(&MissingAttestations) -> String| {
+                    missing.iter().map(one).collect::<Vec<_>>().join("; ")
+                };
+                (list(MissingAttestations::wanted), list(MissingAttestations::found))
+            }
             Self::Withdrawn { publisher, reason, .. } => {
                 ("a release that stands".to_owned(), format!("one that {publisher} withdrew: {reason}"))
             }
@@ -343,8 +358,15 @@ impl Refusal {
             }
             Self::Rollback { .. } => "Do not install it; an old release is being passed off as the newest.",
             Self::Withdrawn { .. } => "Do not install it; look for another version.",
+            Self::Attestations { .. } => {
+                "Do not install it on this proof; fetch a bundle with the attestations that are asked for."
+            }
         }
     }
+}
+
+fn in_words(missing: &[MissingAttestations]) -> String {
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// A statement may leave a name out.

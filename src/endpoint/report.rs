@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use serde_json::{Value, json};
 
-use super::{Refusal, Trust, VerifiedRelease};
+use super::{Refusal, Requirement, Trust, VerifiedRelease};
 use crate::checkpoint::policy::{Policy, SignatureLine, WitnessedBy};
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::format::{FormatError, shown};
@@ -156,7 +156,7 @@ fn refusal_json(refusal: &Refusal) -> Value {
 /// Whom an endpoint trusts. `number` is that of the trust file, if there is one.
 #[must_use]
 pub fn trust_json(number: Option<u64>, trust: Trust<'_>) -> Value {
-    let Trust { policy, publishers } = trust;
+    let Trust { policy, publishers, gate } = trust;
     let mut logs: Vec<Value> = Vec::new();
     for log in policy.logs() {
         let key = json!({
@@ -179,6 +179,6 @@ pub fn trust_json(number: Option<u64>, trust: Trust<'_>) -> Value {
     let names: Vec<&str> = publishers.list().iter().map(|publisher| publisher.name.as_str()).collect();
     json!({
         "number": number, "logs": logs, "quorum": policy.quorum_in_words(), "witnesses": witnesses,
-        "publishers": names,
+        "publishers": names, "gate": gate.iter().map(Requirement::in_words).collect::<Vec<_>>(),
     })
 }

@@ -131,7 +131,7 @@ impl Scene {
         let policy = Policy::parse(self.policy.as_bytes()).unwrap();
         let publishers = Publishers::parse(self.publishers.as_bytes()).unwrap();
         let question = Question { artifact, proof, freshness: self.freshness, pins: self.pins };
-        verify(&question, Trust { policy: &policy, publishers: &publishers }, Some(&self.state))
+        verify(&question, Trust { policy: &policy, publishers: &publishers, gate: &[] }, Some(&self.state))
     }
 
     fn verdict(&self) -> Result<VerifiedRelease, Refusal> {
@@ -359,7 +359,7 @@ fn every_flipped_bit_of_a_proof_file_is_refused() {
     let ask = |proof: &[u8]| {
         let (artifact, freshness) = (unnamed(&scene.artifact), scene.freshness);
         let question = Question { artifact, proof, freshness, pins: Pins::default() };
-        verify(&question, Trust { policy: &policy, publishers: &publishers }, None)
+        verify(&question, Trust { policy: &policy, publishers: &publishers, gate: &[] }, None)
     };
     assert!(ask(&proof).is_ok());
     for at in 0..proof.len() {

@@ -12,7 +12,8 @@
 //!                          "revoked":true}],                          optional
 //!                 "kinds":["build","update"],
 //!                 "name":"example-vendor",
-//!                 "purls":["pkg:generic/example/*"]}]}
+//!                 "purls":["pkg:generic/example/*"]}],
+//!  "gate":[{...}]}                              optional: the attestations that releases need, as requirement.rs says
 //! ```
 //!
 //! A key is a member with the name of its family: `ed25519` and `ml-dsa-44` hold the raw key (32 and 1,312 bytes),
@@ -26,7 +27,8 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::Trust;
+use super::requirement::strings;
+use super::{Requirement, Trust};
 use crate::checkpoint::policy::Policy;
 use crate::format::{FormatError, base64_decode, base64_encode, cap, quote, utf8};
 use crate::release::{
@@ -41,28 +43,36 @@ pub const TRUST_FILE: &str = "endpoint.trust";
 /// The value of the member `format`.
 const FORMAT: &str = "treehead-trust@v1";
 
-/// The logs, witnesses and publishers that an endpoint trusts, and the number of this statement about them.
+/// The logs, witnesses and publishers that an endpoint trusts, the attestations that it asks for, and the number of this
+/// statement about them.
 #[derive(Debug, Clone)]
 pub struct TrustFile {
     number: u64,
     policy: Policy,
     publishers: Publishers,
+    gate: Vec<Requirement>,
 }
 
 impl TrustFile {
     const WHAT: &str = "a trust file";
 
-    /// Puts a policy and publishers together. Drops the addresses of witnesses, which endpoints do not ask.
+    /// Puts a policy, publishers and a gate together. Drops the addresses of witnesses, which endpoints do not ask.
     ///
     /// # Errors
-    /// [`FormatError`] for a number that is not in 1 to 2^53 - 1, names of witnesses that are not UTF-8, and a file that
-    /// would be too large.
-    pub fn new(number: u64, policy: &Policy, publishers: Publishers) -> Result<Self, FormatError> {
+    /// [`FormatError`] for a number that is not in 1 to 2^53 - 1, names of witnesses that are not UTF-8, requirements
+    /// without meaning or that can't be met, and a file that would be too large.
+    pub fn new(
+        number: u64,
+        policy: &Policy,
+        publishers: Publishers,
+        gate: Vec<Requirement>,
+    ) -> Result<Self, FormatError> {
         // An equivalent policy, as the file has it.
         let policy = Policy::parse(&policy.endpoint_lines())?;
         check_number(number)?;
         utf8(Self::WHAT, &policy.endpoint_lines())?;
-        let file = Self { number, policy, publishers };
+        Requirement::check_all(&gate, &publishers)?;
+        let file = Self { number, policy, publishers, gate };
         cap(Self::WHAT, file.to_bytes().len(), MAX_TRUST_BYTES)?;
         Ok(file)
     }
@@ -89,8 +99,19 @@ impl TrustFile {
         let publishers = fields.array("publishers")?.into_iter().enumerate();
         let publishers = publishers.map(|(at, json)| parse_publisher(at, json)).collect::<Result<_, _>>()?;
         let publishers = Publishers::new(publishers)?;
+        let gate = match fields.optional_array("gate")? {
+            None => Vec::new(),
+            Some(items) if items.is_empty() => {
+                return Err(fields.wrong("gate", "to ask for something or not to be there", "nothing"));
+            }
+            Some(items) => {
+                let items = items.into_iter().enumerate();
+                items.map(|(at, json)| Requirement::parse(at, json)).collect::<Result<_, _>>()?
+            }
+        };
+        Requirement::check_all(&gate, &publishers)?;
         fields.nothing_else()?;
-        let file = Self { number, policy, publishers };
+        let file = Self { number, policy, publishers, gate };
         if file.to_bytes() != bytes {
             let expected = "canonical JSON with the policy's lines as `treehead trust make` writes them";
             return Err(FormatError::malformed(Self::WHAT, expected, "another spelling of the same"));
@@ -108,13 +129,16 @@ impl TrustFile {
         let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let lines = lines.map(|line| Json::string(&String::from_utf8_lossy(line))).collect();
         let publishers = self.publishers.list().iter().map(publisher_json).collect();
-        let file = Json::object([
+        let mut fields = vec![
             ("format", Json::string(FORMAT)),
             ("number", Json::unsigned(self.number)),
             ("policy", Json::Array(lines)),
             ("publishers", Json::Array(publishers)),
-        ]);
-        file.to_canonical()
+        ];
+        if !self.gate.is_empty() {
+            fields.push(("gate", Json::Array(self.gate.iter().map(Requirement::to_json).collect())));
+        }
+        object(fields).to_canonical()
     }
 
     /// The number: a later file about the same product has a higher one.
@@ -123,16 +147,16 @@ impl TrustFile {
         self.number
     }
 
-    /// The logs, witnesses and publishers.
+    /// The logs, witnesses and publishers, and the gate.
     #[must_use]
     pub const fn trust(&self) -> Trust<'_> {
-        Trust { policy: &self.policy, publishers: &self.publishers }
+        Trust { policy: &self.policy, publishers: &self.publishers, gate: self.gate.as_slice() }
     }
 
-    /// The policy and the publishers, by value.
+    /// The policy, the publishers and the gate, by value. Nothing of the gate may be left out.
     #[must_use]
-    pub fn into_parts(self) -> (Policy, Publishers) {
-        (self.policy, self.publishers)
+    pub fn into_parts(self) -> (Policy, Publishers, Vec<Requirement>) {
+        (self.policy, self.publishers, self.gate)
     }
 }
 
@@ -142,15 +166,6 @@ fn check_number(number: u64) -> Result<(), FormatError> {
     }
     let expected = "a number from 1 to 2^53 - 1";
     Err(FormatError::malformed(TrustFile::WHAT, expected, format!("{number}")))
-}
-
-fn strings(fields: &mut Fields<'_>, key: &str) -> Result<Vec<String>, FormatError> {
-    let items = fields.array(key)?.into_iter();
-    let string = |item| match item {
-        Json::String(text) => Ok(text.into_owned()),
-        _ => Err(fields.wrong(key, "to be a list of strings", "something else")),
-    };
-    items.map(string).collect()
 }
 
 fn parse_publisher(at: usize, json: Json<'_>) -> Result<Publisher, FormatError> {
@@ -214,6 +229,11 @@ fn key_json(key: &PublisherKey) -> Json<'static> {
     fields.extend(key.not_before.map(|time| ("not_before", Json::string(&format_time(time)))));
     fields.extend(key.not_after.map(|time| ("not_after", Json::string(&format_time(time)))));
     fields.extend(key.revoked.then_some(("revoked", Json::Bool(true))));
+    object(fields)
+}
+
+/// An object whose fields are not always the same.
+pub(super) fn object(fields: Vec<(&str, Json<'static>)>) -> Json<'static> {
     Json::Object(fields.into_iter().map(|(key, value)| (key.to_owned().into(), value)).collect())
 }
 

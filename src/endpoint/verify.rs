@@ -5,7 +5,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Freshness, Pins, Question, Refusal, Trust, subjects};
+use super::{Freshness, Pins, Question, Refusal, Trust, attestations, subjects};
 use crate::checkpoint::policy::{Cosigned, Policy};
 use crate::checkpoint::{self, Checkpoint};
 use crate::endpoint::{EndpointState, KnownFork, Withdrawn};
@@ -124,6 +124,9 @@ pub fn verify(
             return Err(Refusal::Withdrawn { purl, index, publisher, reason });
         }
     }
+    // 10. The attestations that the trust file asks for.
+    let attested = attestations::digest_of(question.artifact, &release);
+    attestations::check(trust, &release, attested, &[], question.freshness.now)?;
     Ok(VerifiedRelease { head, index, leaf, release, publishers, signers, keyids, artifacts })
 }
 

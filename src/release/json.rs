@@ -270,6 +270,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Tells whether there is a field of this name.
+    pub fn has(&self, key: &str) -> bool {
+        self.left.iter().any(|(k, _)| k == key)
+    }
+
     fn required<T>(&self, key: &str, value: Option<T>) -> Result<T, FormatError> {
         value.ok_or_else(|| self.wrong(key, "to be there", "nothing"))
     }

@@ -129,7 +129,7 @@ impl Publisher {
         may && statement.purls().iter().all(|purl| self.covers(purl))
     }
 
-    pub(super) fn covers(&self, purl: &Purl) -> bool {
+    pub(crate) fn covers(&self, purl: &Purl) -> bool {
         self.purls.iter().any(|pattern| pattern.covers(purl))
     }
 }

@@ -205,6 +205,12 @@ impl Purl {
         self.0.version().expect("a purl has a version")
     }
 
+    /// Tells whether both name the same package and version, whatever their qualifiers and subpaths are.
+    #[must_use]
+    pub fn is_same_release(&self, other: &Self) -> bool {
+        self.name() == other.name() && self.version() == other.version()
+    }
+
     /// Converts a version in any spelling to the canonical one: `1.0+2` to `1.0%2B2`.
     ///
     /// # Errors

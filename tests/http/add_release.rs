@@ -60,7 +60,7 @@ fn the_proof_of_a_release_convinces_an_endpoint() {
             freshness: Freshness { now: 1_770_000_000, max_age: None },
             pins: Pins::default(),
         };
-        verify(&question, Trust { policy: &policy, publishers: &publishers }, None)
+        verify(&question, Trust { policy: &policy, publishers: &publishers, gate: &[] }, None)
     };
     assert_eq!(judge("scanner 1").unwrap().release(), &scanner(1));
     assert_eq!(judge("scanner 2").unwrap_err().code(), VerdictCode::ArtifactMismatch);

@@ -257,8 +257,11 @@ fn what_its_publisher_withdrew_is_refused_offline() {
     let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
     let learn = |state: &mut EndpointState, (proof, publishers): (String, String)| {
         let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
-        let proven =
-            verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap();
+        let proven = verify_withdrawal(
+            proof.as_bytes(),
+            Trust { policy: &policy, publishers: &publishers, gate: &[] },
+        )
+        .unwrap();
         state.withdraw(&proven.with_release(&entry, &publishers));
     };
     // By another publisher with a right to the package: it has no effect and does no harm.
@@ -313,7 +316,8 @@ fn what_was_withdrawn_passes_under_no_other_leaf() {
     let policy = Policy::parse(scene.policy.as_bytes()).unwrap();
     let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
     scene.state.withdraw(
-        &verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap(),
+        &verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers, gate: &[] })
+            .unwrap(),
     );
     let mut ask = |release: &Release, signers: &[&PublisherSigner]| {
         let entry = signed_entry(release, signers);
@@ -365,7 +369,7 @@ fn a_withdrawal_is_believed_like_a_release() {
     let ask = |proof: &str, policy: &str, publishers: &str| {
         let policy = Policy::parse(policy.as_bytes()).unwrap();
         let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
-        verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers })
+        verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers, gate: &[] })
             .map_err(|e| e.code().as_str())
     };
     assert_eq!(ask(&proof, &scene.policy, &publishers).unwrap().publishers(), ["vendor"]);
@@ -431,7 +435,7 @@ fn a_withdrawal_with_two_signers_is_of_both() {
             state.withdraw(
                 &verify_withdrawal(
                     proof(names).as_bytes(),
-                    Trust { policy: &policy, publishers: &publishers },
+                    Trust { policy: &policy, publishers: &publishers, gate: &[] },
                 )
                 .unwrap(),
             );
@@ -465,8 +469,10 @@ fn a_release_that_lost_the_signature_of_who_withdrew_it_is_withdrawn() {
     let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
     let both = signed_entry(&scene.release, &[&keys[0], &keys[1]]);
     let (proof, _) = withdrawal(&scene, &keys[0], &both);
-    let proven =
-        || verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap();
+    let proven = || {
+        verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers, gate: &[] })
+            .unwrap()
+    };
     let learn = |proven: &ProvenWithdrawal| {
         let mut state = EndpointState::default();
         state.withdraw(proven);
@@ -494,7 +500,8 @@ fn a_release_that_lost_the_signature_of_who_withdrew_it_is_withdrawn() {
     // A signer who only names an entry that somebody else signed does not withdraw it.
     let (proof, _) = withdrawal(&scene, &keys[0], &alone);
     let false_one =
-        verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap();
+        verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers, gate: &[] })
+            .unwrap();
     scene.state = learn(&false_one.with_release(&alone, &publishers));
     assert!(scene.verdict().is_ok());
 }
@@ -625,7 +632,8 @@ fn what_was_remembered_in_another_spelling_counts() {
     let (policy, publishers) = (scene.policy.as_bytes(), Publishers::parse(publishers.as_bytes()).unwrap());
     let policy = Policy::parse(policy).unwrap();
     scene.state.withdraw(
-        &verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap(),
+        &verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers, gate: &[] })
+            .unwrap(),
     );
     let written = json_of(&scene.state.to_bytes());
     let older = written.replace("url=https:%2F%2Fexample", "url=https://example");
@@ -643,7 +651,8 @@ fn full() -> Scene {
     let publishers = Publishers::parse(publishers.as_bytes()).unwrap();
     scene.verdict().unwrap().remember_in(&mut scene.state);
     scene.state.withdraw(
-        &verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers }).unwrap(),
+        &verify_withdrawal(proof.as_bytes(), Trust { policy: &policy, publishers: &publishers, gate: &[] })
+            .unwrap(),
     );
     scene.state.confirm(&cosigned(9, root(9)), &[]);
     scene

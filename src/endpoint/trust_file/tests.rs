@@ -6,7 +6,8 @@ const PUBLISHERS: &[u8] = include_bytes!("../../../fixtures/verify/publishers.to
 const FILE: &[u8] = include_bytes!("../../../fixtures/verify/witnessed.trust");
 
 fn file() -> TrustFile {
-    TrustFile::new(1, &Policy::parse(POLICY).unwrap(), Publishers::parse(PUBLISHERS).unwrap()).unwrap()
+    TrustFile::new(1, &Policy::parse(POLICY).unwrap(), Publishers::parse(PUBLISHERS).unwrap(), Vec::new())
+        .unwrap()
 }
 
 fn text() -> String {
@@ -27,7 +28,10 @@ fn a_file_says_what_the_policy_and_the_publishers_say() {
         noisy.replace("witness w1 ", "witness \t w1  ").replace("Hy4\n", "Hy4 https://w\n")
     );
     let noisy = Policy::parse(noisy.as_bytes()).unwrap();
-    assert_eq!(TrustFile::new(1, &noisy, Publishers::parse(PUBLISHERS).unwrap()).unwrap().to_bytes(), FILE);
+    assert_eq!(
+        TrustFile::new(1, &noisy, Publishers::parse(PUBLISHERS).unwrap(), Vec::new()).unwrap().to_bytes(),
+        FILE
+    );
 }
 
 #[test]
@@ -46,7 +50,7 @@ fn validity_revocation_origins_groups_and_addresses_are_kept() {
         .replacen("PZT\n", "PZT https://log.example.com/\norigin go.sum %25 database\n", 1)
         .replace("quorum w1", "group all-of-us any w1\nquorum all-of-us");
     let policy = Policy::parse(policy.as_bytes()).unwrap();
-    let bytes = TrustFile::new(7, &policy, publishers.clone()).unwrap().to_bytes();
+    let bytes = TrustFile::new(7, &policy, publishers.clone(), Vec::new()).unwrap().to_bytes();
     let read = TrustFile::parse(&bytes).unwrap();
     assert_eq!((read.number(), read.trust().policy), (7, &policy));
     assert_eq!(format!("{:?}", read.trust().publishers.list()), format!("{:?}", publishers.list()));
@@ -58,7 +62,7 @@ fn a_file_has_one_spelling_and_no_unknown_member() {
         ("\"number\":1", "\"number\":0", "expected a number from 1 to 2^53 - 1, saw 0"),
         ("\"number\":1", "\"number\":9007199254740992", "expected number to be an integer"),
         ("\"number\":1", "\"number\":1 ", "canonical JSON"),
-        ("\"number\":1", "\"gate\":[],\"number\":1", "expected no other field in the object"),
+        ("\"number\":1", "\"gates\":[],\"number\":1", "expected no other field in the object"),
         ("\"number\":1,", "", "expected number to be there"),
         ("\"number\":1", "\"number\":1,\"number\":1", "twice"),
         ("trust@v1", "trust@v2", "expected format to be treehead-trust@v1"),

@@ -11,7 +11,7 @@ use crate::release::Publishers;
 /// # Errors
 /// [`FormatError`] if it would be too large.
 pub fn trust_file(policy: &Policy, publishers: &Publishers) -> Result<Vec<u8>, FormatError> {
-    Ok(TrustFile::new(1, policy, publishers.clone())?.to_bytes())
+    Ok(TrustFile::new(1, policy, publishers.clone(), Vec::new())?.to_bytes())
 }
 
 /// The policy of a log without witnesses: the signature of either key is enough.

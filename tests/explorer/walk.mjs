@@ -115,6 +115,7 @@ await step("hostile names are shown escaped, and nothing in them is HTML", async
   assert.ok(!/[\u202e\u200b]/.test(text));
   assert.ok(text.includes("<img src=x onerror=alert(1)>"));
   assert.equal(await page.eval("document.querySelectorAll('main img').length"), 0);
+  await looks("hostile");
 });
 
 await step("a package: channels, gaps, withdrawals, checks by others", async () => {
@@ -359,6 +360,7 @@ await step("the example for browsers judges a file", async () => {
   allowed = [site.url];
   const answers = { "scanner.sh": "scanner.sh: pkg:generic/example/scanner@2.0 by vendor", "tampered.sh": "tampered.sh: artifact-mismatch" };
   await page.go(`${site.url}/`);
+  await page.until("the module is there", "!document.querySelector('input').disabled");
   for (const [name, answer] of Object.entries(answers)) {
     const path = join(settings.example, name);
     await page.choose("input", [path, `${path}.tlog-proof`]);

@@ -10,7 +10,8 @@ const bytes = new Intl.NumberFormat(undefined, {
 const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const days = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const clocks = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
-const since = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+// These stand within sentences, which are in English.
+const since = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const lists = new Intl.ListFormat("en", { type: "conjunction" });
 const plurals = new Intl.PluralRules("en");
 

@@ -1,5 +1,5 @@
 // Tests that run in Node and in browsers. Each gets the module and `read`, which resolves to the bytes of a file of the
-// repository: node.test.mjs reads files, tests/browser/ fetches them.
+// repository: node.test.mjs reads files, page.mjs fetches them.
 
 import { STRUCTS, TreeheadError } from "../treehead.js";
 import { ReferenceTree, sha256 } from "./reference.mjs";

@@ -55,6 +55,9 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
     if bytes.starts_with(FORK) {
         return ForkEvidence::parse(bytes).and_then(|fork| fork_evidence(&fork)).map_err(|e| wrong(&e));
     }
+    if let Some(told) = super::manifest::inspect(bytes) {
+        return told.map_err(|e| wrong(&e));
+    }
     if bytes.starts_with(b"{") {
         return SubmittedEnvelope::parse(bytes).and_then(|envelope| sent(&envelope)).map_err(|e| wrong(&e));
     }

@@ -17,6 +17,7 @@ mod inspect;
 mod keygen;
 mod keys;
 mod load;
+mod manifest;
 mod monitor;
 mod new_dir;
 mod output;
@@ -95,6 +96,7 @@ enum Command {
     Export(export::Args),
     Witness(witness::Witness),
     Monitor(monitor::args::Monitor),
+    Manifest(manifest::Manifest),
     Load(load::Load),
     Backup(backup::Args),
     Restore(restore::Args),
@@ -153,6 +155,7 @@ fn run(command: Command, json: bool) -> CliResult {
         Command::Export(args) => export::run(&args, json),
         Command::Witness(args) => witness::run(&args, json),
         Command::Monitor(args) => monitor::run(&args, json),
+        Command::Manifest(args) => manifest::run(&args, json),
         Command::Load(args) => load::run(&args, json),
         Command::Backup(args) => backup::run(&args, json),
         Command::Restore(args) => restore::run(&args, json),

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile};
+use super::manifest;
 use super::output;
 use super::output::say;
 use super::values::{parse_leaf, parse_pin};
@@ -30,16 +31,25 @@ Examples:
   treehead prove scanner-4.2.0.tar.gz --log http://127.0.0.1:8080
   treehead prove scanner-4.2.0.tar.gz scanner-4.2.0.sig --log http://127.0.0.1:8080 \\
       --purl pkg:generic/example/scanner@4.2.0 --publisher example-vendor --policy endpoint.policy
+  treehead prove --manifest rules.manifest --file net/a.yar --file net/b.yar
 
 If several releases of one package have the artifact, it takes the newest that was not withdrawn,
-and says so. If several packages or publishers have it, say which one you mean.")]
+and says so. If several packages or publishers have it, say which one you mean.
+
+The last proves offline that files are in a release's manifest, and writes rules.tlog-files.")]
 pub struct Prove {
     /// The artifacts
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "manifest")]
     pub files: Vec<PathBuf>,
     /// Address of the log
-    #[arg(long, value_name = "URL")]
-    pub log: String,
+    #[arg(long, value_name = "URL", required_unless_present = "manifest")]
+    pub log: Option<String>,
+    /// Prove files of this manifest instead, offline
+    #[arg(long, value_name = "MANIFEST", requires = "file", conflicts_with_all = ["files", "log", "purl", "publisher", "leaf", "policy"])]
+    pub manifest: Option<PathBuf>,
+    /// With --manifest: path of a file in it; may be repeated, up to 16,000 times
+    #[arg(long, value_name = "PATH", requires = "manifest")]
+    pub file: Vec<String>,
     /// Package you mean, with or without a version, or a pattern of packages with a final `*`
     #[arg(long, value_name = "PURL", value_parser = parse_pin)]
     pub purl: Option<PackagePin>,
@@ -52,7 +62,8 @@ pub struct Prove {
     /// Check log signature and quorum against this policy before writing a proof
     #[arg(long, value_name = "POLICY")]
     pub policy: Option<PathBuf>,
-    /// Where to write the proof; for one artifact only [default: FILE.tlog-proof]
+    /// Where to write the proof; for one artifact only [default: FILE.tlog-proof, or NAME.tlog-files for
+    /// NAME.manifest]
     #[arg(long, value_name = "PROOF")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
@@ -60,6 +71,9 @@ pub struct Prove {
 }
 
 pub fn run(args: &Prove, json: bool) -> CliResult {
+    if let Some(manifest) = &args.manifest {
+        return manifest::prove::run(manifest, &args.file, args.out.as_ref(), json);
+    }
     if let (Some(_), [first, second, ..]) = (&args.out, args.files.as_slice()) {
         let (first, second) = (first.display(), second.display());
         return Err(Failure::Usage(format!(
@@ -70,7 +84,8 @@ pub fn run(args: &Prove, json: bool) -> CliResult {
         files::prepare_out(out, OutFile::Proof)?; // before anything is asked
     }
     let policy = args.policy.as_ref().map(|path| files::policy(path)).transpose()?;
-    let log = Connection::open(&args.log, args.patience, say)?;
+    let url = args.log.as_deref().unwrap_or_else(|| unreachable!("clap requires it without --manifest"));
+    let log = Connection::open(url, args.patience, say)?;
     // Answers must be for a tree of at least this size: caches keep old ones.
     let tree = log.ask("show its tree head", |client| match &policy {
         Some(policy) => client.checkpoint(&policy.log_keys()).map(|signed| signed.get().size),

@@ -63,7 +63,7 @@ pub(super) fn wanted(attestation: &StatementKind, at_least: u64, from: &[String]
 /// The digest that attestations of a release have to be about.
 pub(super) fn digest_of(artifact: Artifact<'_>, release: &Release) -> Option<Hash> {
     match artifact {
-        Artifact::File { digest, .. } => Some(*digest),
+        Artifact::File { digest, .. } | Artifact::Manifest(_, digest) => Some(*digest),
         Artifact::Files(..) => release.manifest.map(|manifest| manifest.root),
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{EndpointState, MAX_STATE_BYTES, STATE_VERSION};
-use crate::disk::{DirLock, DiskError, LockWait, RealDisk, open_plain, replace_keeping_mode};
+use crate::disk::{DirLock, DiskError, DiskIo, LockWait, RealDisk, open_plain, replace_keeping_mode};
 use crate::format::{FormatError, cap};
 
 /// An endpoint's memory, opened for one check. Dropping it unlocks it. [`MemoryDir`] keeps it on disk.
@@ -164,7 +164,12 @@ fn read(path: &Path) -> Result<EndpointState, MemoryError> {
 
 /// Replaces a file atomically. Errors name the file itself, not the temporary one beside it.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    replace_keeping_mode(&RealDisk, path, bytes).map_err(|e| match e {
+    replace_on(&RealDisk, path, bytes)
+}
+
+/// Like [`replace`], by the steps of `disk`.
+pub(super) fn replace_on(disk: &dyn DiskIo, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    replace_keeping_mode(disk, path, bytes).map_err(|e| match e {
         DiskError::Io { source, .. } => FileError::new("write", path)(source),
         other => FileError::new("write", path)(io::Error::other(other)),
     })

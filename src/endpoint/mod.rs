@@ -12,6 +12,7 @@ mod memory;
 mod owned_pins;
 mod question;
 mod refusal;
+mod remembered_manifest;
 mod report;
 mod requirement;
 mod subjects;
@@ -27,9 +28,15 @@ mod check;
 #[cfg(feature = "client")]
 mod check_error;
 #[cfg(feature = "client")]
+mod folder;
+#[cfg(feature = "client")]
 mod gate;
 #[cfg(feature = "client")]
 mod inquiry;
+#[cfg(feature = "client")]
+mod manifest_store;
+#[cfg(feature = "client")]
+mod manifest_update;
 #[cfg(feature = "client")]
 mod memory_store;
 #[cfg(feature = "client")]
@@ -48,6 +55,7 @@ pub use memory::*;
 pub use owned_pins::OwnedPins;
 pub use question::{Artifact, Freshness, PackagePin, Pins, Question, Trust};
 pub use refusal::{Refusal, VerdictCode};
+pub use remembered_manifest::{MAX_REMEMBERED_MANIFEST_BYTES, RememberedManifest};
 pub use report::{
     entry_json, fork_json, head_json, proof_json, signed_head_json, trust_json, witnesses_json,
 };
@@ -66,10 +74,16 @@ pub use check::{Accepted, Checked, Online, Verdict};
 #[cfg(feature = "client")]
 pub use check_error::{CheckError, FoundFork, Notice, ShownHead};
 #[cfg(feature = "client")]
+pub use folder::{
+    Difference, FolderDifferences, FolderError, compare_files, compare_folder, manifest_of_folder,
+};
+#[cfg(feature = "client")]
 pub use gate::{
     Arrival, Arrived, Gate, GateSettings, MAX_GATE_BYTES, NoProof, PurlTemplate, Rule, Ruled, Ruling, Stop,
     TemplateError, Unlogged, proof_path,
 };
+#[cfg(feature = "client")]
+pub use manifest_update::{CheckedManifest, ManifestUpdate, ManifestUpdateError, UpdatedManifest};
 #[cfg(feature = "client")]
 pub use memory_store::{FileError, Memory, MemoryDir, MemoryError};
 #[cfg(feature = "client")]

@@ -3,14 +3,16 @@
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::check_error::Notice;
+use super::manifest_store::ManifestDir;
 use super::memory_store::{FileError, Memory, MemoryDir, MemoryError};
 use super::{Freshness, MAX_TRUST_BYTES, Requirement, TRUST_FILE, Trust, TrustFile};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::clock;
 use crate::disk::evidence_dir::EvidenceDir;
-use crate::disk::open_plain;
+use crate::disk::{DiskIo, RealDisk, open_plain};
 use crate::format::{FormatError, cap};
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 
@@ -32,6 +34,7 @@ type OpenMemory = dyn Fn() -> Result<Box<dyn Memory>, MemoryError> + Send + Sync
 /// DIR/publishers.toml    trusted publishers
 /// DIR/state/             what the endpoint remembers; created by the first check
 ///   state.json  lock     the memory, and the lock that several processes share
+///   manifests/           the manifest of each channel that was followed, and their lock
 ///   evidence/            forks that this endpoint found
 /// ```
 pub struct Endpoint {
@@ -39,6 +42,7 @@ pub struct Endpoint {
     publishers: Publishers,
     gate: Vec<Requirement>,
     pub(super) memory: Option<Box<OpenMemory>>,
+    pub(super) manifests: Option<ManifestDir>,
     pub(super) evidence: EvidenceDir,
     on_notice: Box<Tell>,
 }
@@ -84,7 +88,15 @@ impl Endpoint {
     pub fn new(policy: Policy, publishers: Publishers) -> Self {
         let evidence = EvidenceDir::new(".");
         let gate = Vec::new();
-        Self { policy, publishers, gate, memory: None, evidence, on_notice: Box::new(|_| {}) }
+        Self {
+            policy,
+            publishers,
+            gate,
+            memory: None,
+            manifests: None,
+            evidence,
+            on_notice: Box::new(|_| {}),
+        }
     }
 
     /// An endpoint that trusts what a trust file says, asks for the attestations that it names, and remembers nothing.
@@ -94,11 +106,19 @@ impl Endpoint {
         Self { gate, ..Self::new(policy, publishers) }
     }
 
-    /// Remembers in `dir`, and keeps evidence of forks in `dir/evidence`.
+    /// Remembers in `dir`, also manifests, and keeps evidence of forks in `dir/evidence`.
     #[must_use]
     pub fn with_state_dir(self, dir: &Path) -> Self {
-        let (dir, evidence) = (dir.to_owned(), dir.join("evidence"));
-        self.with_memory(move || Ok(Box::new(MemoryDir::open(&dir)?))).with_evidence(evidence)
+        let (dir, evidence, manifests) = (dir.to_owned(), dir.join("evidence"), dir.join("manifests"));
+        let remembering = self.with_memory(move || Ok(Box::new(MemoryDir::open(&dir)?)));
+        remembering.with_evidence(evidence).with_manifests(manifests, Arc::new(RealDisk))
+    }
+
+    /// Remembers manifests in the directory `dir`, which `disk` changes.
+    #[must_use]
+    pub fn with_manifests(mut self, dir: PathBuf, disk: Arc<dyn DiskIo>) -> Self {
+        self.manifests = Some(ManifestDir::new(dir, disk));
+        self
     }
 
     /// Remembers in the memory that `open` opens, once in each check.

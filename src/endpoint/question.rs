@@ -7,7 +7,7 @@ use core::fmt;
 use crate::checkpoint::policy::Policy;
 use crate::format::FormatError;
 use crate::merkle::{Hash, MultiProof};
-use crate::release::{Kind, PackageUrl, Publishers, Purl, PurlPattern, Release, Timestamp};
+use crate::release::{Kind, ManifestRef, PackageUrl, Publishers, Purl, PurlPattern, Release, Timestamp};
 
 use super::{Refusal, Requirement};
 
@@ -25,6 +25,8 @@ pub enum Artifact<'a> {
     /// Files of a release with a manifest: path and SHA-256 of each, in the proof's order. The proof covers the
     /// path, so a file under another file's path is not in the manifest.
     Files(&'a [(String, Hash)], &'a MultiProof),
+    /// A whole manifest: what it refers to, and the SHA-256 of its file.
+    Manifest(&'a ManifestRef, &'a Hash),
 }
 
 /// The endpoint's time, and the age limit of a proof.

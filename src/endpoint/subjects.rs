@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::{Artifact, Pins, Refusal};
 use crate::format::is_hidden;
 use crate::merkle::{Hash, MultiProof, manifest_leaf};
-use crate::release::{Release, Subject};
+use crate::release::{ManifestRef, Release, Subject, check_path};
 
 /// Most digests that a refusal names.
 const NAMED: usize = 3;
@@ -22,6 +22,7 @@ pub(super) fn find(
     match artifact {
         Artifact::File { digest, name } => find_file(digest, name, pins.name, release),
         Artifact::Files(files, proof) => find_files(files, proof, pins.name, release),
+        Artifact::Manifest(manifest, digest) => find_manifest(manifest, digest, pins.name, release),
     }
 }
 
@@ -71,6 +72,8 @@ fn find_files(
         let (expected, seen) = (manifest.files, proof.total);
         return Err(refuse(format!("expected a proof over {expected} files, saw {seen}")));
     }
+    // The publisher is trusted to say what the files are, not to name files outside their folder.
+    files.iter().try_for_each(|(path, _)| check_path(path)).map_err(|e| refuse(e.to_string()))?;
     let leaves: Vec<Hash> = files.iter().map(|(path, digest)| manifest_leaf(path, digest)).collect();
     proof.verify(&leaves, &manifest.root).map_err(|e| refuse(e.to_string()))?;
     if let Some(pinned) = pinned
@@ -79,6 +82,32 @@ fn find_files(
         return Err(Refusal::ArtifactSwapped { expected: pinned.to_owned(), seen: path.clone() });
     }
     Ok(files.iter().map(|(path, sha256)| Subject { name: path.clone(), sha256: *sha256 }).collect())
+}
+
+/// The manifest file among the artifacts; a release that states the manifest alone has it without a name.
+fn find_manifest(
+    manifest: &ManifestRef,
+    digest: &Hash,
+    pinned: Option<&str>,
+    release: &Release,
+) -> Result<Vec<Subject>, Refusal> {
+    let refuse = Refusal::NotInManifest;
+    let stated = release.manifest.ok_or_else(|| refuse("the statement has no manifest".to_owned()))?;
+    if stated != *manifest {
+        let words = |m: &ManifestRef| [&m.root.to_hex(), " over ", &m.files.to_string(), " files"].concat();
+        let (expected, seen) = (words(&stated), words(manifest));
+        return Err(refuse(["expected root ", &expected, ", saw ", &seen].concat()));
+    }
+    let mut found: Vec<Subject> =
+        release.subjects.iter().filter(|subject| subject.sha256 == *digest).cloned().collect();
+    if found.is_empty() {
+        found.push(Subject { name: String::new(), sha256: *digest });
+    }
+    if let Some(expected) = pinned.filter(|pinned| found.iter().all(|subject| subject.name != *pinned)) {
+        let (expected, seen) = (expected.to_owned(), found[0].name.clone());
+        return Err(Refusal::ArtifactSwapped { expected, seen });
+    }
+    Ok(found)
 }
 
 /// The number of trailing components of a file's path that match the name of a subject. In a release with `linux/agent`

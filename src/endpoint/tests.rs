@@ -1,6 +1,8 @@
 #[cfg(feature = "client")]
 mod check;
 mod freshness;
+#[cfg(feature = "client")]
+mod manifests;
 mod memory;
 mod pins;
 
@@ -110,8 +112,13 @@ impl Scene {
 
     /// Logs the entry as leaf 3 of 7, signs and cosigns the head, and makes the proof file.
     fn proof(&self) -> String {
+        self.proof_in(7)
+    }
+
+    /// Like [`proof`](Self::proof), in a tree of `size` leaves.
+    fn proof_in(&self, size: u8) -> String {
         let entry = (self.entry)(signed_entry(&self.release, &[&self.signer]));
-        let mut leaves: Vec<Hash> = (0..7_u8).map(|i| Hash::leaf(&[i])).collect();
+        let mut leaves: Vec<Hash> = (0..size).map(|i| Hash::leaf(&[i])).collect();
         leaves[3] = Hash::leaf(&entry);
         let edge = RightEdge::default().grow(&leaves).edge;
         let index = LeafIndex::new(3).unwrap();
@@ -425,14 +432,55 @@ fn files_are_checked_against_the_manifest() {
         assert!(refusal.to_string().contains(why), "expected {why:?} in {refusal}");
     }
     let without = Scene::good();
-    let refusal = without.ask(without.proof().as_bytes(), Artifact::Files(&chosen, &good)).unwrap_err();
-    assert_eq!(
-        refusal.to_string(),
-        "the files are not in the release's manifest: the statement has no manifest"
-    );
+    let whole = ManifestRef { root: manifest.root(), files: 20 };
+    for artifact in [Artifact::Files(&chosen, &good), Artifact::Manifest(&whole, &whole.root)] {
+        let refusal = without.ask(without.proof().as_bytes(), artifact).unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "the files are not in the release's manifest: the statement has no manifest"
+        );
+    }
     // The root of a manifest is not an artifact itself.
     let refusal = scene.ask(proof.as_bytes(), unnamed(&manifest.root())).unwrap_err();
     assert_eq!(refusal.code().as_str(), "artifact-mismatch");
+}
+
+/// A publisher may sign any path; no endpoint installs a file outside the release's folder.
+#[test]
+fn a_file_outside_the_folder_is_in_no_manifest() {
+    for path in ["../a", "/a", "a/../b", "C:/a", "a\\b", "nul"] {
+        let files = [(path.to_owned(), Hash::digest(b"a"))];
+        let manifest = Manifest::new(files.to_vec()).unwrap();
+        let reference = ManifestRef { root: manifest.root(), files: 1 };
+        let scene = Scene::with(|s| s.release.manifest = Some(reference));
+        let multi = manifest.prove(&[0]).unwrap();
+        let refusal = scene.ask(scene.proof().as_bytes(), Artifact::Files(&files, &multi)).unwrap_err();
+        assert_eq!(refusal.code().as_str(), "not-in-manifest");
+        assert!(refusal.to_string().contains("a path in a manifest is malformed"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_whole_manifest_is_the_one_that_is_stated() {
+    let reference = ManifestRef { root: Hash::digest(b"root"), files: 20 };
+    let mut scene = Scene::with(|s| s.release.manifest = Some(reference));
+    let (proof, artifact) = (scene.proof(), Hash::digest(ARTIFACT));
+    let ask = |scene: &Scene, manifest: &ManifestRef, digest: &Hash| {
+        scene.ask(proof.as_bytes(), Artifact::Manifest(manifest, digest))
+    };
+    // Its file is an artifact of the release, or the root alone is stated.
+    let release = ask(&scene, &reference, &artifact).unwrap();
+    assert_eq!(release.artifacts(), &scene.release.subjects[..1]);
+    let other = Hash::digest(b"a manifest");
+    let unnamed = ask(&scene, &reference, &other).unwrap();
+    assert_eq!(unnamed.artifacts(), [Subject { name: String::new(), sha256: other }]);
+    for wrong in [ManifestRef { files: 19, ..reference }, ManifestRef { root: other, ..reference }] {
+        let refusal = ask(&scene, &wrong, &artifact).unwrap_err();
+        assert_eq!(refusal.code().as_str(), "not-in-manifest");
+        assert!(refusal.to_string().contains("over 20 files, saw "), "{refusal}");
+    }
+    scene.pins.name = Some("scanner.manifest");
+    assert_eq!(ask(&scene, &reference, &artifact).unwrap_err().code().as_str(), "artifact-swapped");
 }
 
 /// Its publisher signed it, and the log has it, but it is nothing to install.

@@ -25,8 +25,9 @@ pub fn manifest_leaf(path: &str, sha256: &Hash) -> Hash {
 }
 
 /// The files of a release in byte order of their paths.
+#[derive(Clone)]
 pub struct Manifest {
-    paths: Vec<String>,
+    files: Vec<(String, Hash)>,
     tree: MerkleTree<Rfc6962>,
 }
 
@@ -42,7 +43,7 @@ impl Manifest {
         if files.is_empty() {
             return Err(FormatError::malformed(WHAT, "at least one file", "none"));
         }
-        files.sort();
+        files.sort_unstable();
         if let Some(pair) = files.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(FormatError::malformed(
                 WHAT,
@@ -58,8 +59,7 @@ impl Manifest {
             ));
         }
         let leaves: Vec<Hash> = files.iter().map(|(path, digest)| manifest_leaf(path, digest)).collect();
-        let paths = files.into_iter().map(|(path, _)| path).collect();
-        Ok(Self { paths, tree: MerkleTree::from_leaves(&leaves) })
+        Ok(Self { files, tree: MerkleTree::from_leaves(&leaves) })
     }
 
     /// Root of the manifest tree.
@@ -68,10 +68,10 @@ impl Manifest {
         self.tree.root().expect("a manifest has a file")
     }
 
-    /// The paths, in the order of their leaves.
+    /// Path and SHA-256 of each file, in the order of their leaves.
     #[must_use]
-    pub fn paths(&self) -> &[String] {
-        &self.paths
+    pub fn files(&self) -> &[(String, Hash)] {
+        &self.files
     }
 
     /// One proof for the leaves at `indices`.
@@ -79,7 +79,7 @@ impl Manifest {
     /// # Errors
     /// [`ProofError`] unless `indices` are 1 to [`MAX_MULTI_PROOF`] strictly increasing positions.
     pub fn prove(&self, indices: &[usize]) -> Result<MultiProof, ProofError> {
-        let total = self.paths.len();
+        let total = self.files.len();
         check_indices(indices, total)?;
         let hashes = self.tree.proof(indices).proof_hashes().to_vec();
         Ok(MultiProof { total, indices: indices.to_vec(), hashes })
@@ -135,7 +135,7 @@ fn check_indices(indices: &[usize], total: usize) -> Result<(), ProofError> {
 
 /// Counts the nodes that can't be computed from the leaves at `indices`: at each level, the siblings that exist and are
 /// not known.
-fn multi_proof_length(indices: &[usize], total: usize) -> usize {
+pub(crate) fn multi_proof_length(indices: &[usize], total: usize) -> usize {
     let mut known = indices.to_vec();
     let (mut width, mut needed) = (total, 0);
     while width > 1 {

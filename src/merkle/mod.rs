@@ -17,6 +17,7 @@ mod verify;
 
 pub use edge::{Growth, RightEdge, TileHashes};
 pub use hash::{HASH_BYTES, Hash, Rfc6962, hex_hash};
+pub(crate) use manifest::multi_proof_length;
 pub use manifest::{MAX_MANIFEST_FILES, MAX_MULTI_PROOF, Manifest, MultiProof, manifest_leaf};
 pub use partial::PartialTiles;
 pub use plan::{Node, Plan, Prefix, TileReader, prove_consistency, prove_inclusion, prove_prefix, read_root};

@@ -3,12 +3,14 @@
 //! | module | reads and writes |
 //! | --- | --- |
 //! | [`ProofFile`] | `.tlog-proof` files: c2sp.org/tlog-proof |
+//! | [`FilesProof`] | `.tlog-files` files, which prove some files of a release with a manifest |
 //! | [`bundle`] | entry bundles: c2sp.org/tlog-tiles |
 //! | [`fork`] | `.tlog-fork` files, which prove that a log forked |
 //! | [`wire`] | bodies of requests to witnesses: c2sp.org/tlog-witness |
 
 pub mod bundle;
 mod file;
+mod files;
 pub mod fork;
 pub mod wire;
 
@@ -19,6 +21,7 @@ use crate::format::{FormatError, cap, cap_count, quote, utf8};
 use crate::merkle::{Hash, MAX_PROOF_HASHES};
 
 pub use file::*;
+pub use files::*;
 
 /// A line and its number, from one.
 type Line<'a> = (usize, &'a str);

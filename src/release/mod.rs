@@ -16,6 +16,7 @@ mod found;
 mod gaps;
 mod json;
 mod keys;
+mod manifest;
 mod pem;
 mod profile;
 mod publishers;
@@ -35,6 +36,11 @@ pub use found::{Found, FoundPage, FoundRow, MAX_PAGE_BYTES, MAX_PAGES, PageError
 pub use gaps::SequenceSteps;
 pub(crate) use json::{Fields, Json, MAX_INTEGER};
 pub use keys::{KeyFamily, MAX_KEY_BYTES, PublicKey, is_public_key_text};
+pub(crate) use manifest::parse_file;
+pub use manifest::{
+    Change, DELTA_EXTENSION, DELTA_HEADER, DeltaError, FileManifest, MANIFEST_EXTENSION, MANIFEST_HEADER,
+    MAX_MANIFEST_BYTES, MAX_PATH_BYTES, ManifestDelta, check_apart, check_path,
+};
 pub use profile::Profile;
 pub use publishers::{
     LostKey, MAX_PUBLISHERS_BYTES, NewPublisher, Publisher, PublisherKey, Publishers, check_publisher_name,

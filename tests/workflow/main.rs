@@ -36,6 +36,7 @@ mod scarce;
 mod sequence;
 mod several;
 mod state;
+mod streams;
 mod tls_front;
 mod withdraw;
 mod withdrawn;

@@ -169,7 +169,7 @@ fn a_digest_or_a_pipe_is_enough() {
     verify(&world, "-").failed(2, "name one with --proof FILE");
     verify(&world, &format!("- -{proof}")).failed(2, "standard input can be read only once");
     verify(&world, "1.bin 1.bin --name 1.bin").failed(2, "expected one, saw 2");
-    world.run(&format!("verify {VERIFY}")).failed(2, "<FILE|--sha256 <HEX>|--batch>");
+    world.run(&format!("verify {VERIFY}")).failed(2, "<FILE|--sha256 <HEX>|--batch|--manifest <FILE>>");
 }
 
 #[test]

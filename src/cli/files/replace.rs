@@ -9,7 +9,7 @@ use super::read::read_up_to;
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::cli::exit::Failure;
 use crate::disk::check_plain;
-use crate::proof;
+use crate::{proof, release};
 
 /// Writes a new file with this mode, durably.
 pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
@@ -44,6 +44,9 @@ pub struct Replacement {
 pub enum OutFile {
     Proof,
     Policy,
+    Manifest,
+    Delta,
+    Files,
 }
 
 impl OutFile {
@@ -52,6 +55,9 @@ impl OutFile {
         match self {
             Self::Proof => bytes.starts_with(proof::HEADER.as_bytes()),
             Self::Policy => Policy::parse(bytes).is_ok(),
+            Self::Manifest => bytes.starts_with(release::MANIFEST_HEADER.as_bytes()),
+            Self::Delta => bytes.starts_with(release::DELTA_HEADER.as_bytes()),
+            Self::Files => bytes.starts_with(proof::FILES_HEADER.as_bytes()),
         }
     }
 
@@ -59,6 +65,9 @@ impl OutFile {
         match self {
             Self::Proof => "proof file",
             Self::Policy => "policy",
+            Self::Manifest => "manifest",
+            Self::Delta => "manifest delta",
+            Self::Files => "proof of files",
         }
     }
 }

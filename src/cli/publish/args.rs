@@ -18,12 +18,14 @@ Examples:
       --kind build --purl pkg:generic/example/scanner@4.2.0 --channel stable --sequence 42
   treehead publish linux-scanner=linux/scanner mac-scanner=mac/scanner --out proofs/ ...
   treehead publish scanner-4.2.1.tar.gz ... --sequence auto --dry-run
+  treehead publish rules/ --manifest --kind detection-rules ...
   treehead publish --from releases.jsonl --log http://127.0.0.1:8080 --key publisher.pem \\
       --proofs proofs
 
 The first writes scanner-4.2.0.tar.gz.tlog-proof: ship it beside the artifact. The second gives
 names to two files that are both called scanner. If a file's own name has a =, write ./a=b. The
-third shows the statement it would sign, with the number after the log's highest.
+third shows the statement it would sign, with the number after the log's highest. The fourth is a
+release of all files in a folder: it writes rules.manifest, and publishes that.
 
 The last publishes one release per line, as in
   {\"purl\":\"pkg:generic/example/scanner@4.2.0\",\"kind\":\"build\",\"channel\":\"stable\",\"sequence\":42,
@@ -32,9 +34,13 @@ It logs the releases of one package and channel in the order of their lines, and
 to proofs/<leaf hash>.tlog-proof. --json prints an object for each line, in order, and then a
 summary. You can run any of these again at any time: the log adds nothing twice.")]
 pub struct Publish {
-    /// Artifacts of one release; NAME=FILE gives a name other than the file's own
+    /// Artifacts of one release; NAME=FILE gives a name other than the file's own. With --manifest, a folder
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// Release all files of a folder: write their manifest to this file, and publish it [default: DIR.manifest]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, conflicts_with = "from")]
+    #[expect(clippy::option_option, reason = "clap's way to say that the option has no value")]
+    pub manifest: Option<Option<PathBuf>>,
     /// Many releases, one JSON object a line
     #[arg(long, value_name = "RELEASES.jsonl", conflicts_with_all = ["files", "kind", "purl", "channel", "sequence", "source", "audience", "out"])]
     pub from: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod artifact;
+mod folder;
 mod many;
 mod one;
 mod proofs;

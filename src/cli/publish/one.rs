@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::args::Publish;
 use super::artifact::Artifact;
+use super::folder::{self, Folder};
 use super::report::{warning_line, warning_object};
 use super::sequence;
 use super::target::{NOT_SENT, target, warn_of_another_signature};
@@ -16,12 +17,15 @@ use crate::cli::files::{self, OutFile, Replacement};
 use crate::cli::{output, statement};
 use crate::client::{Appended, Numbering, Wait, check_answer};
 use crate::format::cap_count;
-use crate::release::{MAX_SUBJECTS, PublisherSigner, Release, Source};
+use crate::release::{MAX_SUBJECTS, ManifestRef, PublisherSigner, Release, Source};
 
 pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResult {
     let log = Connection::open(&args.log, args.patience, output::say)?;
-    let artifacts = Artifact::all(&args.files)?;
-    let release = release(args, &artifacts)?;
+    let (artifacts, manifest) = match folder::read(args)? {
+        Some(Folder { artifact, manifest }) => (vec![artifact], Some(manifest)),
+        None => (Artifact::all(&args.files)?, None),
+    };
+    let release = release(args, &artifacts, manifest)?;
     // Everything that can fail locally fails before the log has the release.
     let proofs = proof_paths(args, &artifacts)?;
     let proofs =
@@ -71,7 +75,11 @@ fn dry_run(
     output::result(json, &object, &lines)
 }
 
-fn release(args: &Publish, artifacts: &[Artifact]) -> Result<Release, Failure> {
+fn release(
+    args: &Publish,
+    artifacts: &[Artifact],
+    manifest: Option<ManifestRef>,
+) -> Result<Release, Failure> {
     let (Some(kind), Some(purl), Some(channel)) = (args.kind, args.purl.clone(), args.channel.clone()) else {
         unreachable!("clap requires them without --from")
     };
@@ -83,8 +91,7 @@ fn release(args: &Publish, artifacts: &[Artifact]) -> Result<Release, Failure> {
     let audience = args.audience.clone();
     // Any other number is chosen later.
     let sequence = if let Some(Numbering::Number(number)) = args.sequence { number } else { 0 };
-    let release =
-        Release { subjects, purl, kind, channel, sequence, source, manifest: None, audience, log: None };
+    let release = Release { subjects, purl, kind, channel, sequence, source, manifest, audience, log: None };
     release.to_payload().map_err(|e| Failure::Usage(e.to_string()))?; // says what is wrong with it
     Ok(release)
 }

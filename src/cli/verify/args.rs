@@ -13,7 +13,7 @@ use crate::release::Kind;
 
 /// Check an artifact offline, before it is installed
 #[derive(Debug, ClapArgs)]
-#[command(group(ArgGroup::new("artifact").required(true).multiple(true).args(["files", "sha256", "batch"])))]
+#[command(group(ArgGroup::new("artifact").required(true).multiple(true).args(["files", "sha256", "batch", "manifest"])))]
 #[command(after_help = "\
 Examples:
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --publishers publishers.toml
@@ -21,6 +21,11 @@ Examples:
   treehead verify dist/*.tar.gz --policy endpoint.policy --json    a line for each
   treehead verify /tmp/download --proof scanner-4.2.0.tar.gz.tlog-proof --policy endpoint.policy \\
       --name scanner-4.2.0.tar.gz --purl pkg:generic/example/scanner@4.2.0 --channel stable
+  treehead verify rules/ --manifest rules.manifest --policy endpoint.policy
+  treehead verify rules/ --files-proof rules.tlog-files --proof rules.manifest.tlog-proof \\
+      --policy endpoint.policy
+  treehead verify --manifest rules.manifest-delta --proof rules.manifest.tlog-proof \\
+      --policy endpoint.policy --state /var/lib/endpoint
   treehead verify --batch --policy endpoint.policy < questions.jsonl
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint \\
       --online https://log.example.com --report https://monitor.example.org
@@ -28,6 +33,9 @@ Examples:
 Say as much as you know about the release you want: any other genuine release is then refused. A
 file with the name of another artifact of its release is always refused, and so is a release for an
 audience that you did not ask for.
+
+With --manifest, all files of a folder have to be those of a release; with --files-proof, some of
+them. A delta is applied to the manifest that --state remembers of its channel.
 
 With --state, the endpoint remembers what it saw. It later refuses older releases, releases in
 another channel, withdrawn releases, and for ever a log that showed it another history. It saves
@@ -37,7 +45,7 @@ Exit code 3 means that it could not tell, for example if publishers.toml does no
 withdrawal. Reports change no verdict. docs/endpoints.md has the details; docs/installers.md has the
 lines of --batch, and `treehead gate`, which looks for proofs by itself.")]
 pub struct Verify {
-    /// Artifacts, or `-` for standard input
+    /// Artifacts, or `-` for standard input. With --manifest or --files-proof, a folder
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// SHA-256 of an artifact, in hex, instead of its file; may be repeated
@@ -47,6 +55,22 @@ pub struct Verify {
     /// order. Options say what the lines leave open
     #[arg(long, conflicts_with_all = ["files", "sha256", "name"])]
     pub batch: bool,
+    /// Manifest of a release of many files, or a delta to the one that --state remembers; with a folder, its files
+    /// are compared with it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["sha256", "batch", "files_proof"])]
+    pub manifest: Option<PathBuf>,
+    /// Check the files of a folder that this proof covers
+    #[arg(long, value_name = "FILE", requires = "proof", conflicts_with_all = ["sha256", "batch"])]
+    pub files_proof: Option<PathBuf>,
+    /// With --files-proof: check this file alone, by its path in the release; may be repeated
+    #[arg(long, value_name = "PATH", requires = "files_proof")]
+    pub file: Vec<String>,
+    /// With --manifest: the folder may have files that the manifest does not list
+    #[arg(long, requires = "manifest")]
+    pub allow_extra: bool,
+    /// With --manifest: write the whole manifest here if all is well, also after a delta
+    #[arg(long, value_name = "FILE", requires = "manifest")]
+    pub write_manifest: Option<PathBuf>,
     /// One proof file for all of them [default: FILE.tlog-proof of each]
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,

@@ -4,6 +4,7 @@ pub mod args;
 mod artifacts;
 mod batch;
 pub mod failure;
+mod folder;
 pub mod verified;
 
 use std::path::Path;
@@ -29,6 +30,9 @@ pub fn run(args: &Verify, json: bool) -> CliResult {
     let endpoint = endpoint(args, &places)?;
     if args.batch {
         return batch::run(args, &endpoint, &places);
+    }
+    if let Some(verified) = folder::run(args, &endpoint, &places, json) {
+        return verified;
     }
     let asked = artifacts::read(args)?;
     let freshness = Freshness::now(args.max_age);

@@ -46,7 +46,9 @@ fn online_in_words(head: &Cosigned<Checkpoint>) -> String {
 
 /// Prints it.
 pub fn tell(asked: &Asked, accepted: &Accepted, json: bool) -> CliResult {
-    result(json, &object(asked.file.as_deref(), accepted), &words(asked, accepted))
+    let artifacts = accepted.release.artifacts();
+    let artifact = format!("{}, SHA-256 {}", names_in_words(artifacts), artifacts[0].sha256.to_hex());
+    result(json, &object(asked.file.as_deref(), accepted), &words(&asked.title, &artifact, accepted))
 }
 
 /// The release, in a sentence.
@@ -77,7 +79,8 @@ pub fn object(file: Option<&str>, accepted: &Accepted) -> Value {
     object
 }
 
-fn words(asked: &Asked, accepted: &Accepted) -> String {
+/// The lines for people.
+pub fn words(title: &str, artifact: &str, accepted: &Accepted) -> String {
     let Accepted { release: verdict, latest, .. } = accepted;
     let (release, head) = (verdict.release(), verdict.head());
     let by = match head.cosignatures() {
@@ -90,10 +93,7 @@ fn words(asked: &Asked, accepted: &Accepted) -> String {
         format!("source     {} {}:{}\n", source.uri, source.digest.0, source.digest.1)
     });
     format!(
-        "{GREEN}verified{GREEN:#}   {}\nartifact   {}, SHA-256 {}\nrelease    {} ({}, {}, sequence {})\npublisher  {}\n{source}{audience}log        {}, leaf {} of {}\nwitnesses  {by}\n{}",
-        asked.title,
-        names_in_words(verdict.artifacts()),
-        verdict.artifacts()[0].sha256.to_hex(),
+        "{GREEN}verified{GREEN:#}   {title}\nartifact   {artifact}\nrelease    {} ({}, {}, sequence {})\npublisher  {}\n{source}{audience}log        {}, leaf {} of {}\nwitnesses  {by}\n{}",
         release.purl,
         release.kind,
         release.channel,

@@ -73,6 +73,7 @@ names! {
     NoFork => c"no-fork",
     CouldNotTell => c"could-not-tell",
     Attestations => c"attestations",
+    SignaturesMissing => c"signatures-missing",
 }
 
 /// The stable name of a reason, as `treehead verify --json` prints it: "artifact-mismatch". NULL for other numbers.

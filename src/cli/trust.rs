@@ -116,11 +116,19 @@ fn needed(requirement: &Requirement) -> String {
 fn in_words(publisher: &Publisher) -> String {
     let purls: Vec<&str> = publisher.purls.iter().map(PurlPattern::as_str).collect();
     let kinds: Vec<&str> = publisher.kinds.iter().map(StatementKind::as_str).collect();
-    let keys = publisher.keys.iter().filter(|key| !key.revoked).count();
+    let keys: Vec<&str> = publisher
+        .keys
+        .iter()
+        .filter(|key| !key.revoked)
+        .map(|key| key.public_key().family().as_str())
+        .collect();
+    let required: Vec<&str> = publisher.require_signatures.iter().map(|family| family.as_str()).collect();
     let (purls, kinds) = (purls.join(" "), kinds.join(", "));
-    format!(
-        "{}: {kinds} of {purls}, by {keys} key{}",
-        shown(&publisher.name),
-        if keys == 1 { "" } else { "s" }
-    )
+    let count = match keys.len() {
+        0 => "no valid key".to_owned(),
+        1 => format!("1 key ({})", keys[0]),
+        n => format!("{n} keys ({})", keys.join(", ")),
+    };
+    let each = if required.is_empty() { String::new() } else { format!(", each of {}", required.join(", ")) };
+    format!("{}: {kinds} of {purls}, by {count}{each}", shown(&publisher.name))
 }

@@ -211,7 +211,12 @@ error_codes! { VerdictCode of Refusal {
     Self::Publisher(StatementError::BadSignature { .. }) => PublisherSignature = 610, "publisher-signature";
     Self::Publisher(StatementError::KeyRevoked { .. }) => PublisherKeyRevoked = 611, "publisher-key-revoked";
     Self::Publisher(StatementError::OtherLog { .. }) => OtherLog = 612, "other-log";
-    Self::Publisher(_) => PublisherNotPermitted = 613, "publisher-not-permitted";
+    Self::Publisher(
+        StatementError::NotPermitted { .. }
+        | StatementError::KeyNotValid { .. }
+        | StatementError::TooManyTries { .. }
+        | StatementError::Entry(_),
+    ) => PublisherNotPermitted = 613, "publisher-not-permitted";
     Self::NotARelease { .. } => NotARelease = 614, "not-a-release";
     Self::NotAWithdrawal { .. } => NotAWithdrawal = 615, "not-a-withdrawal";
     Self::OtherPackage { .. } => OtherPackage = 616, "other-package";
@@ -234,6 +239,7 @@ error_codes! { VerdictCode of Refusal {
     => NoFork = 633, "no-fork";
     => CouldNotTell = 634, "could-not-tell";
     Self::Attestations { .. } => Attestations = 635, "attestations";
+    Self::Publisher(StatementError::SignaturesMissing { .. }) => SignaturesMissing = 636, "signatures-missing";
 }}
 
 impl Refusal {
@@ -260,6 +266,7 @@ impl Refusal {
                 | CheckpointError::WrongOrigin { expected, seen },
             )
             | Self::Quorum(QuorumError::NotReached { expected, seen, .. })
+            | Self::Publisher(StatementError::SignaturesMissing { expected, seen, .. })
             | Self::OtherPackage { expected, seen }
             | Self::OtherPublisher { expected, seen }
             | Self::OtherChannel { expected, seen, .. }

@@ -12,7 +12,8 @@
 //!                          "revoked":true}],                          optional
 //!                 "kinds":["build","update"],
 //!                 "name":"example-vendor",
-//!                 "purls":["pkg:generic/example/*"]}],
+//!                 "purls":["pkg:generic/example/*"],
+//!                 "require_signatures":["ed25519","ml-dsa-44"]}],     optional: families that all have to sign
 //!  "gate":[{...}]}                              optional: the attestations that releases need, as requirement.rs says
 //! ```
 //!
@@ -182,8 +183,25 @@ fn parse_publisher(at: usize, json: Json<'_>) -> Result<Publisher, FormatError> 
     let kinds = kinds.iter().map(kind).collect::<Result<_, _>>()?;
     let purls = purls.iter().map(|text| PurlPattern::parse(text)).collect::<Result<_, _>>()?;
     let keys = fields.array("keys")?.into_iter().map(parse_key).collect::<Result<_, _>>()?;
+    let require_signatures = match fields.optional("require_signatures") {
+        None => Vec::new(),
+        Some(list) => parse_families(&fields, list)?,
+    };
     fields.nothing_else()?;
-    Ok(Publisher { name, purls, kinds, keys })
+    Ok(Publisher { name, purls, kinds, require_signatures, keys })
+}
+
+fn parse_families(fields: &Fields<'_>, list: Json<'_>) -> Result<Vec<KeyFamily>, FormatError> {
+    let wrong = || {
+        let expected = format!("to be families out of {}", KeyFamily::NAMES);
+        fields.wrong("require_signatures", &expected, "something else")
+    };
+    let Json::Array(items) = list else { return Err(wrong()) };
+    let family = |item| match item {
+        Json::String(name) => KeyFamily::parse(&name).ok_or_else(wrong),
+        _ => Err(wrong()),
+    };
+    items.into_iter().map(family).collect()
 }
 
 fn parse_key(json: Json<'_>) -> Result<PublisherKey, FormatError> {
@@ -215,12 +233,17 @@ fn parse_key(json: Json<'_>) -> Result<PublisherKey, FormatError> {
 
 fn publisher_json(publisher: &Publisher) -> Json<'static> {
     let list = |items: Vec<&str>| Json::Array(items.into_iter().map(Json::string).collect());
-    Json::object([
+    let mut fields = vec![
         ("name", Json::string(&publisher.name)),
         ("purls", list(publisher.purls.iter().map(PurlPattern::as_str).collect())),
         ("kinds", list(publisher.kinds.iter().map(StatementKind::as_str).collect())),
         ("keys", Json::Array(publisher.keys.iter().map(key_json).collect())),
-    ])
+    ];
+    let required: Vec<&str> = publisher.require_signatures.iter().map(|family| family.as_str()).collect();
+    if !required.is_empty() {
+        fields.push(("require_signatures", list(required)));
+    }
+    Json::Object(fields.into_iter().map(|(key, value)| (key.to_owned().into(), value)).collect())
 }
 
 fn key_json(key: &PublisherKey) -> Json<'static> {

@@ -436,6 +436,7 @@ fn is_doubt(why: &Refusal, proof: &[u8], scope: Scope, about: About<'_>) -> bool
         let is_leaf = about.release.is_leaf_of(withdrawal);
         (is_leaf || (of_key && same)) && withdrawal.purl == release.purl
     };
-    let is_suspect = of_key || matches!(why, StatementError::NotPermitted { .. });
+    let is_suspect = of_key
+        || matches!(why, StatementError::NotPermitted { .. } | StatementError::SignaturesMissing { .. });
     is_suspect && logged_withdrawal(proof, about.trust.policy).as_ref().is_some_and(is_of)
 }

@@ -12,7 +12,9 @@ use super::{
 use crate::merkle::Hash;
 
 /// Most signature checks that may fail in a request for one entry. They take about a millisecond of one core, which
-/// anyone can make the log spend, on a thread that others wait for.
+/// anyone can make the log spend, on a thread that others wait for. A check of another family than Ed25519 counts as the
+/// number of Ed25519's that take as long; one that is not of the key's family by its form takes nothing, and counts as
+/// nothing.
 ///
 /// A signature whose keyid names its key, as ours do, costs no failure. One without is tried under every key
 /// that may make the statement: usually a handful for one package and kind, but possibly hundreds. The key that
@@ -36,6 +38,13 @@ impl KeySearch {
     #[must_use]
     pub const fn for_entry() -> Self {
         Self::new(MAX_FAILED_TRIES)
+    }
+
+    /// For a request with one entry whose signatures are [slow](SubmittedEnvelope::is_slow) to check. Like a batch, it is
+    /// checked on a thread of its own.
+    #[must_use]
+    pub const fn for_slow_entry() -> Self {
+        Self::new(MAX_BATCH_TRIES)
     }
 
     /// For a request with this number of entries.
@@ -72,7 +81,8 @@ impl Unplaced<'_> {
 
 impl Publishers {
     /// Keeps the signatures that count: those by registered keys that are valid `now` and not revoked, of publishers with
-    /// the right to the statement's kind and to every package that it names. Drops the others, so that a stranger can
+    /// the right to the statement's kind and to every package that it names, if that publisher made all signatures that it
+    /// [has to](Publisher::require_signatures). Drops the others, so that a stranger can
     /// neither add a signature to an entry nor remove one.
     ///
     /// `log` is the origin of the log that admits it: statements for another log are rejected.
@@ -125,13 +135,18 @@ impl<'a> Admission<'a> {
 
     /// Tries a signature under a key.
     fn fits(&mut self, key: Key<'a>, signature: &'a SubmittedSignature) -> Result<bool, StatementError> {
-        if key.1.key.verifies(&self.message, &signature.sig) {
+        let public = &key.1.key;
+        if !public.fits(&signature.sig) {
+            return Ok(false);
+        }
+        if public.verifies(&self.message, &signature.sig) {
             self.search.last = Some(key.1.keyid);
             self.found.push((key, signature));
             return Ok(true);
         }
         let most = self.search.most;
-        self.search.left = self.search.left.checked_sub(1).ok_or(StatementError::TooManyTries { most })?;
+        let left = self.search.left.checked_sub(public.cost());
+        self.search.left = left.ok_or(StatementError::TooManyTries { most })?;
         Ok(false)
     }
 
@@ -193,7 +208,7 @@ impl<'a> Admission<'a> {
         mut refused: Vec<StatementError>,
         now: Timestamp,
     ) -> Result<(Envelope, VerifiedStatement), StatementError> {
-        let (mut kept, mut without_right) = (Vec::new(), Vec::new());
+        let (mut kept, mut signed, mut without_right) = (Vec::new(), Vec::new(), Vec::new());
         let mut found = self.found;
         found.sort_by_key(|((_, key), _)| key.keyid);
         for ((publisher, key), signature) in found {
@@ -203,12 +218,19 @@ impl<'a> Admission<'a> {
             } else if !key.is_valid_within(now, now) {
                 refused.push(key.not_valid(&publisher.name, format_time(now)));
             } else if publisher.may_state(&statement) {
+                signed.push((publisher, key.key.family()));
                 kept.push((publisher, (key.keyid, signature.sig.clone())));
             } else {
                 without_right.push(publisher);
             }
         }
+        let incomplete =
+            kept.iter().map(|(publisher, _)| *publisher).find(|signer| !signer.is_signed(&signed));
+        kept.retain(|(publisher, _)| publisher.is_signed(&signed));
         if kept.is_empty() {
+            if let Some(publisher) = incomplete {
+                return Err(publisher.incomplete(&signed));
+            }
             let closest = refused.into_iter().max_by_key(closeness);
             return Err(match closest {
                 Some(error) if without_right.is_empty() => error,

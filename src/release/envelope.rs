@@ -15,6 +15,7 @@ use core::fmt;
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey};
 
+use super::keys::ED25519_SIGNATURE_BYTES;
 use super::pem::{keyid, secret_key};
 use super::{KeyFamily, MAX_ENTRY_BYTES, PublicKey, Release};
 use crate::format::{FormatError, base64_push, cap};
@@ -24,8 +25,6 @@ use crate::merkle::{HASH_BYTES, Hash};
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// Most signatures on one statement.
 pub const MAX_ENVELOPE_SIGNATURES: usize = 8;
-/// Bytes of an Ed25519 signature: all others are longer, but for one ECDSA signature on P-256 in 2^60.
-const SIGNATURE_BYTES: usize = 64;
 /// Largest submitted envelope, in bytes: an entry, and as much again of white space and unknown fields.
 pub const MAX_SUBMISSION_BYTES: usize = 2 * MAX_ENTRY_BYTES;
 
@@ -69,7 +68,8 @@ impl Envelope {
 
     /// Size in bytes of the smallest entry with a payload of this size: one with a single signature.
     pub(super) fn least_entry_bytes(payload: usize) -> usize {
-        entry_bytes(payload, [SIGNATURE_BYTES])
+        // All others are longer, but for one ECDSA signature on P-256 in 2^60.
+        entry_bytes(payload, [ED25519_SIGNATURE_BYTES])
     }
 
     /// The entry: canonical JSON, at most [`MAX_ENTRY_BYTES`].

@@ -5,6 +5,7 @@
 //! name = "example-vendor"
 //! purls = ["pkg:generic/example/*"]      # the packages that it may make statements about
 //! kinds = ["build", "update"]            # the kinds of statements, by name or by predicate type
+//! require_signatures = ["ed25519", "ml-dsa-44"]   # optional: families, of each of which a statement needs a signature
 //!
 //! [[publisher.key]]
 //! pem = """
@@ -26,8 +27,8 @@ use core::fmt;
 use serde::Deserialize;
 
 use super::{
-    Envelope, KeyFamily, PublicKey, Purl, PurlPattern, Statement, StatementKind, Timestamp, format_time,
-    parse_time,
+    Envelope, KeyFamily, PublicKey, Purl, PurlPattern, Statement, StatementError, StatementKind, Timestamp,
+    format_time, parse_time,
 };
 use crate::format::{FormatError, TomlFile, TomlPlace, cap, has_space_or_control, quote, shown, toml_string};
 use crate::merkle::Hash;
@@ -48,6 +49,8 @@ struct PublisherText {
     name: String,
     purls: Vec<String>,
     kinds: Vec<String>,
+    #[serde(default)]
+    require_signatures: Vec<String>,
     #[serde(default)]
     key: Vec<KeyText>,
 }
@@ -113,6 +116,9 @@ pub struct Publisher {
     pub purls: Vec<PurlPattern>,
     /// The kinds of statements that it may make, as [`StatementKind::parse_right`] reads them.
     pub kinds: Vec<StatementKind>,
+    /// Families of keys: a statement is this publisher's only with a valid signature of each of them. Each once, and each
+    /// with a key in [`keys`](Self::keys). Empty: any valid signature will do.
+    pub require_signatures: Vec<KeyFamily>,
     /// Its keys.
     pub keys: Vec<PublisherKey>,
 }
@@ -127,6 +133,45 @@ impl Publisher {
             _ => rights.any(|right| statement.is_of(right)),
         };
         may && statement.purls().iter().all(|purl| self.covers(purl))
+    }
+
+    /// Tells whether signatures by keys of these families make a statement its own. `signed` may list signatures of
+    /// others.
+    pub(super) fn is_signed(&self, signed: &[(&Self, KeyFamily)]) -> bool {
+        self.require_signatures
+            .iter()
+            .all(|required| signed.iter().any(|(by, family)| by.name == self.name && family == required))
+    }
+
+    /// The error for a statement that is not its own for want of signatures.
+    pub(super) fn incomplete(&self, signed: &[(&Self, KeyFamily)]) -> StatementError {
+        let words = |families: Vec<&str>| families.join(" and ");
+        let mut seen: Vec<KeyFamily> =
+            signed.iter().filter(|(by, _)| by.name == self.name).map(|(_, family)| *family).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        StatementError::SignaturesMissing {
+            publisher: self.name.clone(),
+            expected: words(self.require_signatures.iter().map(|family| family.as_str()).collect()),
+            seen: words(seen.iter().map(|family| family.as_str()).collect()),
+        }
+    }
+
+    /// Checks the families that it requires. The error has the position of the wrong one.
+    fn check_required(&self) -> Result<(), (usize, FormatError)> {
+        let wrong = |at: usize, expected: &str, seen: String| {
+            Err((at, FormatError::malformed(Publishers::WHAT, expected, seen)))
+        };
+        for (at, family) in self.require_signatures.iter().enumerate() {
+            if self.require_signatures[..at].contains(family) {
+                return wrong(at, "each required family once", format!("{family} twice"));
+            }
+            if !self.keys.iter().any(|key| key.key.family() == *family) {
+                let expected = "a key of each family in require_signatures";
+                return wrong(at, expected, format!("none of {family}"));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn covers(&self, purl: &Purl) -> bool {
@@ -166,12 +211,14 @@ impl Publishers {
     /// Checks a list of publishers.
     ///
     /// # Errors
-    /// [`FormatError`] for a name that is none, and for a name or key that is given twice.
+    /// [`FormatError`] for a name that is none, for a name or key that is given twice, and for a required family without a
+    /// key.
     pub fn new(publishers: Vec<Publisher>) -> Result<Self, FormatError> {
         let mut seen = Seen::default();
         for publisher in &publishers {
             check_publisher_name(&publisher.name)
                 .map_err(|expected| FormatError::malformed(Self::WHAT, expected, quote(&publisher.name)))?;
+            publisher.check_required().map_err(|(_, error)| error)?;
             seen.add(publisher).map_err(|(error, _)| error)?;
         }
         Ok(Self(publishers))
@@ -257,7 +304,8 @@ impl Publishers {
             lost.extend(there.iter().map(|key| lose(key.keyid, other(key))));
             if !gone.is_empty() {
                 let name = old.name.clone();
-                self.0.push(Publisher { name, purls: Vec::new(), kinds: Vec::new(), keys: gone });
+                let (purls, kinds, require_signatures) = (Vec::new(), Vec::new(), Vec::new());
+                self.0.push(Publisher { name, purls, kinds, require_signatures, keys: gone });
             }
         }
         (self, lost)
@@ -278,12 +326,25 @@ fn parse_publisher(text: PublisherText, place: &TomlPlace<'_>) -> Result<Publish
         |(at, text): (usize, &String)| PurlPattern::parse(text).map_err(|e| place.item("purls", at).wrong(e));
     let kind = |(at, text): (usize, &String)| parse_right(text).map_err(|e| place.item("kinds", at).wrong(e));
     let key = |(at, text): (usize, &KeyText)| parse_key(text, &place.item("key", at));
-    Ok(Publisher {
+    let family = |(at, text): (usize, &String)| {
+        let expected = format!("families out of {}", KeyFamily::NAMES);
+        let place = place.item("require_signatures", at);
+        KeyFamily::parse(text).ok_or_else(|| place.malformed(expected, quote(text)))
+    };
+    let publisher = Publisher {
         purls: text.purls.iter().enumerate().map(pattern).collect::<Result<_, _>>()?,
         kinds: text.kinds.iter().enumerate().map(kind).collect::<Result<_, _>>()?,
+        require_signatures: text
+            .require_signatures
+            .iter()
+            .enumerate()
+            .map(family)
+            .collect::<Result<_, _>>()?,
         keys: text.key.iter().enumerate().map(key).collect::<Result<_, _>>()?,
         name: text.name,
-    })
+    };
+    publisher.check_required().map_err(|(at, e)| place.item("require_signatures", at).wrong(e))?;
+    Ok(publisher)
 }
 
 /// Checks a publisher's name.

@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use super::MAX_ENTRY_BYTES;
 use super::envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYLOAD_TYPE, pae};
 use super::json::{Fields, Json, describe};
+use super::keys::ED25519_SIGNATURE_BYTES;
 use crate::format::{FormatError, base64_decode_any, cap, cap_count, quote};
 use crate::merkle::Hash;
 
@@ -67,6 +68,13 @@ impl SubmittedEnvelope {
     #[must_use]
     pub fn signatures(&self) -> &[SubmittedSignature] {
         &self.signatures
+    }
+
+    /// Tells whether a signature is not as long as Ed25519's are: checks of other families take up to forty times as long,
+    /// too long for a thread that serves others.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.signatures.iter().any(|signature| signature.sig.len() != ED25519_SIGNATURE_BYTES)
     }
 
     /// The signed message.

@@ -5,7 +5,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::publishers::{Publisher, PublisherKey};
-use super::{Envelope, Publishers, Purl, Release, Statement, StatementKind, Timestamp, format_time};
+use super::{
+    Envelope, KeyFamily, Publishers, Purl, Release, Statement, StatementKind, Timestamp, format_time,
+};
 use crate::format::{FormatError, error_codes, quote};
 use crate::merkle::Hash;
 
@@ -60,6 +62,11 @@ pub enum StatementError {
     /// The key is revoked.
     #[error("the key {keyid} of {publisher} is revoked: expected a signature by a key that is not")]
     KeyRevoked { publisher: String, keyid: String },
+    /// A publisher that has to sign with keys of several families did not sign with all of them.
+    #[error(
+        "a statement of {publisher} needs a valid signature of each of {expected}: expected all of them, saw {seen}"
+    )]
+    SignaturesMissing { publisher: String, expected: String, seen: String },
     /// None of the signers may make such a statement about the package.
     #[error(
         "{publishers} may not make statements of kind {kind}{}: expected {} in publishers.toml to cover it", of(package.as_deref()), rights(kind, package.as_deref())
@@ -82,6 +89,7 @@ error_codes! { StatementCode of StatementError {
     Self::KeyNotValid { .. } => KeyNotValid = 406, "key-not-valid";
     Self::KeyRevoked { .. } => KeyRevoked = 407, "publisher-key-revoked";
     Self::NotPermitted { .. } => NotPermitted = 408, "publisher-not-permitted";
+    Self::SignaturesMissing { .. } => SignaturesMissing = 409, "signatures-missing";
 }}
 
 fn unknown(keyid: &str) -> String {
@@ -160,7 +168,8 @@ impl VerifiedStatement {
 
 impl Publishers {
     /// Accepts an entry of a log if every signature is by a registered key, and at least one signer has the
-    /// right to the statement's kind and to all packages that it names. Rejects unknown signatures rather than ignoring
+    /// right to the statement's kind and to all packages that it names. A publisher with
+    /// [`require_signatures`](Publisher::require_signatures) counts as a signer only with all of them. Rejects unknown signatures rather than ignoring
     /// them: a log [drops](Self::admit) them before it makes an entry.
     ///
     /// `log` is the origin of the log that holds it: statements for another log are rejected, or anyone could replay a
@@ -174,7 +183,7 @@ impl Publishers {
     /// [`StatementError`]; signatures are verified before the statement is parsed.
     pub fn verify(&self, envelope: &Envelope, log: &str) -> Result<VerifiedStatement, StatementError> {
         let message = envelope.signed_message();
-        let mut signed_by: Vec<&Publisher> = Vec::new();
+        let mut signatures: Vec<(&Publisher, KeyFamily)> = Vec::new();
         for (keyid, signature) in envelope.signatures() {
             let (publisher, key) =
                 self.find(keyid).ok_or_else(|| StatementError::UnknownKey { keyid: keyid.to_hex() })?;
@@ -186,26 +195,36 @@ impl Publishers {
                 let (publisher, keyid) = (publisher.name.clone(), keyid.to_hex());
                 return Err(StatementError::KeyRevoked { publisher, keyid });
             }
-            signed_by.push(publisher);
+            signatures.push((publisher, key.key.family()));
         }
         let statement = Statement::parse(envelope.payload())?;
-        let signers = names(signed_by.iter().copied());
-        let publishers = names(signed_by.iter().copied().filter(|signer| signer.may_state(&statement)));
+        let complete = |signer: &&Publisher| signer.is_signed(&signatures);
+        let all = || signatures.iter().map(|(signer, _)| *signer);
+        let signers = names(all().filter(complete));
+        let publishers = names(all().filter(complete).filter(|signer| signer.may_state(&statement)));
         if publishers.is_empty() {
-            return Err(not_permitted(&statement, &signed_by));
+            let incomplete = all().find(|signer| !complete(signer) && signer.may_state(&statement));
+            return Err(incomplete.map_or_else(
+                || not_permitted(&statement, &all().collect::<Vec<_>>()),
+                |signer| signer.incomplete(&signatures),
+            ));
         }
         check_log(&statement, log)?;
         Ok(VerifiedStatement { statement, publishers, signers })
     }
 
-    /// Tells whether this publisher signed the envelope, with a key that is not revoked.
+    /// Tells whether this publisher signed the envelope, with a key that is not revoked, and with one of each family that it
+    /// [requires](Publisher::require_signatures).
     #[must_use]
     pub fn is_signed_by(&self, envelope: &Envelope, publisher: &str) -> bool {
         let message = envelope.signed_message();
-        envelope.signatures().iter().any(|(keyid, signature)| {
-            let found = self.find(keyid).filter(|(by, key)| by.name == publisher && !key.revoked);
-            found.is_some_and(|(_, key)| key.key.verifies(&message, signature))
-        })
+        let signed = |(keyid, signature): &(Hash, Vec<u8>)| {
+            let (by, key) = self.find(keyid)?;
+            let counts = by.name == publisher && !key.revoked && key.key.verifies(&message, signature);
+            counts.then(|| (by, key.key.family()))
+        };
+        let signed: Vec<(&Publisher, KeyFamily)> = envelope.signatures().iter().filter_map(signed).collect();
+        signed.first().is_some_and(|(by, _)| by.is_signed(&signed))
     }
 
     /// For monitors, which know the time of an entry only as an interval: returns [`StatementError::KeyNotValid`] for

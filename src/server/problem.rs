@@ -122,6 +122,7 @@ problem_table! {
             Self::NotAdmitted(StatementError::UnknownKey { .. }) => FORBIDDEN "unknown-publisher",
             Self::NotAdmitted(StatementError::KeyNotValid { .. }) => FORBIDDEN "key-not-valid",
             Self::NotAdmitted(StatementError::KeyRevoked { .. }) => FORBIDDEN "publisher-key-revoked",
+            Self::NotAdmitted(StatementError::SignaturesMissing { .. }) => FORBIDDEN "signatures-missing",
             Self::NotAdmitted(_) => FORBIDDEN "publisher-not-permitted",
             Self::WithdrawalUnknownLeaf { .. } => UNPROCESSABLE_ENTITY "withdrawal-unknown-leaf",
             Self::Withdrawal(WithdrawalError::NotThePublisher { .. }) => FORBIDDEN "withdrawal-not-permitted",

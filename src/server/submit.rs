@@ -88,8 +88,10 @@ async fn add_one(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Problem
         Profile::Opaque => MAX_ENTRY_BYTES,
     };
     let received = receive(log, "an entry", body, limit).await?;
-    let (candidate, withdrawal) =
-        admit(&received.bytes, log, &log.publishers(), &mut KeySearch::for_entry())?;
+    let (candidate, withdrawal) = match read(&received.bytes, log)? {
+        Read::Statement(sent) if sent.is_slow() => Box::pin(admit_slowly(log, sent)).await?,
+        entry => admit(entry, log, &log.publishers(), &mut KeySearch::for_entry())?,
+    };
     let leaf_hash = candidate.leaf_hash;
     // The rare steps are in boxes: each connection keeps room for the largest future of its requests.
     let (candidate, remarks) = if withdrawal.is_some() || form == AnswerForm::Json {
@@ -112,6 +114,13 @@ async fn add_one(log: &Log, uri: &Uri, body: Upload) -> Result<Response, Problem
         }
         _ => Ok(index.to_string().into_response()),
     }
+}
+
+/// Like [`admit`], off the threads that serve connections.
+async fn admit_slowly(log: &Log, sent: SubmittedEnvelope) -> Result<Admitted, Problem> {
+    let (of, publishers) = (log.clone(), log.publishers());
+    let admit = move || admit(Read::Statement(sent), &of, &publishers, &mut KeySearch::for_slow_entry());
+    in_turn(&log.inner.checks, admit).await?
 }
 
 /// Compares a withdrawal with the release that it names, and finds the remarks on an entry. Both read the store.
@@ -218,25 +227,41 @@ fn answer(
     }
 }
 
-/// Reads an entry as it was sent, and decides whether this log takes it, as far as can be told without the store. What
-/// is appended is printed from what was parsed, with the signatures that count; never the received bytes. A withdrawal
-/// is yet to be compared with the release that it names.
-fn admit(
-    bytes: &[u8],
-    log: &Log,
-    publishers: &Publishers,
-    search: &mut KeySearch,
-) -> Result<(Candidate, Option<Box<VerifiedStatement>>), Problem> {
+/// An entry as it was sent.
+enum Read<'a> {
+    /// To a log that takes anything.
+    Opaque(&'a [u8]),
+    Statement(SubmittedEnvelope),
+}
+
+/// An entry to be appended, and the withdrawal that it is, which is yet to be compared with the release that it names.
+type Admitted = (Candidate, Option<Box<VerifiedStatement>>);
+
+/// Reads an entry as it was sent.
+fn read<'a>(bytes: &'a [u8], log: &Log) -> Result<Read<'a>, Problem> {
     if bytes.is_empty() {
         return Err(FormatError::malformed("an entry", "a body", "none").into());
     }
     match log.profile() {
         Profile::Opaque => {
             cap("an entry", bytes.len(), MAX_ENTRY_BYTES)?;
-            Ok((Candidate::new(bytes.to_vec(), Facts::default()), None))
+            Ok(Read::Opaque(bytes))
         }
-        Profile::Release => {
-            let sent = SubmittedEnvelope::parse(bytes)?;
+        Profile::Release => Ok(Read::Statement(SubmittedEnvelope::parse(bytes)?)),
+    }
+}
+
+/// Decides whether this log takes an entry, as far as can be told without the store. What is appended is printed from what
+/// was parsed, with the signatures that count; never the received bytes.
+fn admit(
+    entry: Read<'_>,
+    log: &Log,
+    publishers: &Publishers,
+    search: &mut KeySearch,
+) -> Result<Admitted, Problem> {
+    match entry {
+        Read::Opaque(bytes) => Ok((Candidate::new(bytes.to_vec(), Facts::default()), None)),
+        Read::Statement(sent) => {
             let (envelope, verified) =
                 publishers.admit(&sent, log.origin().as_str(), clock::now(), search)?;
             let facts = Facts::of(&envelope, verified.statement(), publishers);
@@ -253,7 +278,7 @@ fn admit_batch<'a>(
 ) -> Result<Vec<Candidate>, Problem> {
     let (mut withdrawals, mut search) = (0, KeySearch::for_batch(entries.len()));
     let mut admit = |entry: &[u8]| {
-        let (candidate, withdrawal) = admit(entry, log, publishers, &mut search)?;
+        let (candidate, withdrawal) = admit(read(entry, log)?, log, publishers, &mut search)?;
         if let Some(verified) = withdrawal {
             withdrawals += 1;
             if withdrawals > MAX_BATCH_WITHDRAWALS {

@@ -9,6 +9,7 @@ mod batch;
 mod bodies;
 mod embedded;
 mod explorer;
+mod families;
 mod framing;
 mod lifecycle;
 mod metrics;

@@ -77,14 +77,18 @@ fn list(args: &PublisherList, json: bool) -> CliResult {
     for publisher in publishers.list() {
         let purls: Vec<&str> = publisher.purls.iter().map(PurlPattern::as_str).collect();
         let kinds: Vec<&str> = publisher.kinds.iter().map(StatementKind::as_str).collect();
+        let required: Vec<&str> = publisher.require_signatures.iter().map(|f| f.as_str()).collect();
         lines += &format!("{BOLD}{}{BOLD:#}\n", publisher.name);
         lines += &format!("  purls  {}\n  kinds  {}\n", purls.join(", "), kinds.join(", "));
+        if !required.is_empty() {
+            lines += &format!("  needs  a signature of each of {}\n", required.join(", "));
+        }
         for key in &publisher.keys {
             let family = key.public_key().family();
             lines += &format!("  key    {}  {family}  {}\n", key.keyid.to_hex(), in_words(key, now));
         }
         let keys: Vec<Value> = publisher.keys.iter().map(|key| key_object(key, now)).collect();
-        objects.push(json!({ "name": publisher.name, "purls": purls, "kinds": kinds, "keys": keys }));
+        objects.push(json!({ "name": publisher.name, "purls": purls, "kinds": kinds, "require_signatures": required, "keys": keys }));
     }
     if objects.is_empty() {
         "nobody may publish yet: `treehead publisher add` registers somebody\n".clone_into(&mut lines);

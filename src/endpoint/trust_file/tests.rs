@@ -116,3 +116,63 @@ fn every_flipped_byte_is_refused_or_another_file() {
         assert!(TrustFile::parse(&FILE[..at]).is_err(), "cut at {at}");
     }
 }
+
+/// A key of each family, and a publisher that has to sign with all of them.
+#[cfg(all(feature = "ecdsa", feature = "rsa"))]
+#[test]
+fn keys_of_all_families_have_one_spelling() {
+    use crate::release::{KeyFamily, PublicKey};
+    let key = |der: &[u8], scheme| PublicKey::parse(der, scheme).unwrap().to_toml();
+    let pss = Some(KeyFamily::RsaPssSha256);
+    let keys = [
+        key(include_bytes!("../../../fixtures/keys/ed25519.der"), None),
+        key(include_bytes!("../../../fixtures/keys/ml-dsa-44.der"), None),
+        key(include_bytes!("../../../fixtures/keys/ecdsa-p256.der"), None),
+        key(include_bytes!("../../../fixtures/keys/ecdsa-p384.der"), None),
+        key(include_bytes!("../../../fixtures/keys/rsa-2048.der"), pss),
+        key(include_bytes!("../../../fixtures/keys/rsa-4096.der"), None),
+    ];
+    let keys: String = keys.iter().map(|key| format!("[[publisher.key]]\n{key}")).collect();
+    let families: Vec<&str> = KeyFamily::ALL.iter().map(|family| family.as_str()).collect();
+    let toml = format!(
+        "[[publisher]]\nname = \"vendor\"\npurls = []\nkinds = []\nrequire_signatures = {families:?}\n{keys}"
+    );
+    let publishers = Publishers::parse(toml.as_bytes()).unwrap();
+    let bytes = TrustFile::new(1, &Policy::parse(POLICY).unwrap(), publishers.clone()).unwrap().to_bytes();
+    let read = TrustFile::parse(&bytes).unwrap();
+    assert_eq!(format!("{:?}", read.trust().publishers.list()), format!("{:?}", publishers.list()));
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let list = "\"require_signatures\":[\"ed25519\",";
+    for (from, to, says) in [
+        (list, "\"require_signatures\":[\"ed448\",", "require_signatures to be families out of ed25519, "),
+        (list, "\"require_signatures\":[\"ed25519\",\"ed25519\",", "expected each required family once"),
+        (list, "\"require_signatures\":[7,", "require_signatures to be families out of"),
+        ("\"ml-dsa-44\":", "\"ml-dsa-65\":", "a publisher's key of a family out of"),
+        (
+            "\"rsa-pkcs1-sha256\":",
+            "\"ecdsa-p384\":",
+            "expected a key of ecdsa-p384, saw one of rsa-pkcs1-sha256",
+        ),
+        (
+            "\"rsa-pkcs1-sha256\":",
+            "\"rsa-pss-sha256\":",
+            "expected a key of each family in require_signatures",
+        ),
+        ("\"ecdsa-p256\":", "\"ed25519\":\"AAAA\",\"ecdsa-p256\":", "Ed25519 public key"),
+    ] {
+        let wrong = text.replacen(from, to, 1);
+        assert_ne!(wrong, text, "{from}");
+        let error = TrustFile::parse(wrong.as_bytes()).expect_err(to).to_string();
+        assert!(error.contains(says), "{to}: {error}");
+    }
+    // Two keys in one object: the second one is a member that nobody knows.
+    let pair = text.replacen("\"ml-dsa-44\":", "\"ecdsa-p256\":\"AAAA\",\"ml-dsa-44\":", 1);
+    assert!(TrustFile::parse(pair.as_bytes()).unwrap_err().to_string().contains("expected no other field"));
+    for at in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        if let Ok(read) = TrustFile::parse(&flipped) {
+            assert_eq!(read.to_bytes(), flipped, "one spelling");
+        }
+    }
+}

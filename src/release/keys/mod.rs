@@ -35,7 +35,7 @@ pub use file::{MAX_KEY_BYTES, is_public_key_text};
 
 const WHAT: &str = "a publisher key";
 /// Bytes of an Ed25519 signature.
-const ED25519_SIGNATURE_BYTES: usize = 64;
+pub(super) const ED25519_SIGNATURE_BYTES: usize = 64;
 
 /// A family of keys: an algorithm, its parameters and its hash function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -250,6 +250,18 @@ impl PublicKey {
             Verifier::P384(_) => ecdsa::is_p384_signature(signature),
             #[cfg(feature = "rsa")]
             Verifier::Rsa(key) => rsa::is_signature(key, signature),
+        }
+    }
+
+    /// What a check that fails takes, in checks of Ed25519, rounded up: `cargo bench --bench keys`.
+    pub(super) fn cost(&self) -> u32 {
+        match self.family {
+            KeyFamily::Ed25519 => 1,
+            KeyFamily::MlDsa44 => 2,
+            KeyFamily::EcdsaP256 => 8,
+            KeyFamily::EcdsaP384 => 50,
+            KeyFamily::RsaPkcs1Sha256 | KeyFamily::RsaPssSha256 if self.spki.len() < 440 => 4,
+            KeyFamily::RsaPkcs1Sha256 | KeyFamily::RsaPssSha256 => 12,
         }
     }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::*;
-use crate::release::{Envelope, KeySearch, Publishers, SubmittedEnvelope};
+use crate::release::{Envelope, KeySearch, Publishers, StatementError, SubmittedEnvelope, VerifiedStatement};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -319,5 +319,119 @@ fn an_envelope_may_have_a_signature_of_each_family() {
         assert_eq!(verified.publishers().len(), KEYS.len());
         let entry = Envelope::parse_entry(&envelope.to_entry()).unwrap();
         assert_eq!(publishers.verify(&entry, "log.example").unwrap().publishers().len(), KEYS.len());
+    }
+}
+
+const LOG: &str = "log.example";
+/// 2026-01-01T00:00:00Z.
+const NOW: u64 = 1_767_225_600;
+
+/// A publisher that needs signatures of these families and has the keys of others, too.
+fn publisher(name: &str, required: &str, keys: &[&Made], fields: &str) -> String {
+    let keys = keys.iter().map(|made| format!("[[publisher.key]]\n{}{fields}", made.key().to_toml()));
+    let keys: String = keys.collect();
+    format!(
+        "[[publisher]]\nname = \"{name}\"\npurls = [\"pkg:generic/example/*\"]\nkinds = [\"build\"]\n{required}{keys}"
+    )
+}
+
+fn sent(signatures: &[(&Made, &[u8])]) -> SubmittedEnvelope {
+    let signatures: Vec<_> = signatures
+        .iter()
+        .map(|(made, sig)| serde_json::json!({ "keyid": made.key().keyid().to_hex(), "sig": base64_encode(sig) }))
+        .collect();
+    let sent = serde_json::json!({
+        "payload": base64_encode(fixture!("statement.json")),
+        "payloadType": crate::release::PAYLOAD_TYPE,
+        "signatures": signatures,
+    });
+    SubmittedEnvelope::parse(sent.to_string().as_bytes()).unwrap()
+}
+
+fn admit(toml: &str, signatures: &[(&Made, &[u8])]) -> Result<(Envelope, VerifiedStatement), StatementError> {
+    let publishers = Publishers::parse(toml.as_bytes()).unwrap();
+    publishers.admit(&sent(signatures), LOG, NOW, &mut KeySearch::for_entry())
+}
+
+fn verify(toml: &str, signatures: &[(&Made, &[u8])]) -> Result<VerifiedStatement, StatementError> {
+    let envelope = sent(signatures).into_named().unwrap();
+    let publishers = Publishers::parse(toml.as_bytes()).unwrap();
+    let verified = publishers.verify(&envelope, LOG);
+    // Whose withdrawals count is the same question.
+    let vendor =
+        verified.as_ref().is_ok_and(|verified| verified.signers().iter().any(|name| name == "vendor"));
+    assert_eq!(publishers.is_signed_by(&envelope, "vendor"), vendor);
+    verified
+}
+
+#[test]
+fn a_statement_needs_a_signature_of_each_required_family() {
+    let [classic, quantum, other] = [&KEYS[0], &KEYS[1], &KEYS[2]];
+    let both = "require_signatures = [\"ed25519\", \"ml-dsa-44\"]\n";
+    let vendor = publisher("vendor", both, &[classic, quantum], "");
+    let (ed25519, ml_dsa) = ((classic, classic.signature), (quantum, quantum.signature));
+    assert_eq!(admit(&vendor, &[ed25519, ml_dsa]).unwrap().1.publishers(), ["vendor"]);
+    assert_eq!(verify(&vendor, &[ed25519, ml_dsa]).unwrap().signers(), ["vendor"]);
+    let missing = |seen: &str| StatementError::SignaturesMissing {
+        publisher: "vendor".to_owned(),
+        expected: "ed25519 and ml-dsa-44".to_owned(),
+        seen: seen.to_owned(),
+    };
+    for (one, seen) in [(ed25519, "ed25519"), (ml_dsa, "ml-dsa-44")] {
+        assert_eq!(admit(&vendor, &[one]).unwrap_err(), missing(seen));
+        assert_eq!(verify(&vendor, &[one]).unwrap_err(), missing(seen));
+        assert!(missing(seen).to_string().ends_with(&format!("saw {seen}")));
+    }
+    // A signature that is not valid is none.
+    let mut flipped = quantum.signature.to_vec();
+    flipped[7] ^= 1;
+    assert_eq!(admit(&vendor, &[ed25519, (quantum, &flipped)]).unwrap_err(), missing("ed25519"));
+    let forged = verify(&vendor, &[ed25519, (quantum, &flipped)]).unwrap_err();
+    assert!(matches!(forged, StatementError::BadSignature { .. }), "{forged}");
+    // Nor is one of another publisher: that one's own right is another matter.
+    let two = vendor.clone() + &publisher("other", "", &[other], "");
+    let ecdsa = (other, other.signature);
+    let (envelope, verified) = admit(&two, &[ed25519, ecdsa]).unwrap();
+    assert_eq!((verified.publishers(), envelope.signatures().len()), (&["other".to_owned()][..], 1));
+    assert_eq!(verify(&two, &[ed25519, ecdsa]).unwrap().signers(), ["other"]);
+    assert_eq!(verify(&two, &[ed25519, ml_dsa, ecdsa]).unwrap().signers().len(), 2);
+    let helped = vendor.replace("\"ml-dsa-44\"", "\"ed25519\"").replace("[\"ed25519\", ", "[");
+    assert_eq!(verify(&helped, &[ed25519]).unwrap().signers(), ["vendor"]);
+}
+
+/// Each signature is by a key that is valid: in time at the log, and not revoked anywhere.
+#[test]
+fn a_key_that_is_over_gives_no_required_signature() {
+    let both = "require_signatures = [\"ed25519\", \"ml-dsa-44\"]\n";
+    let signatures = [(&KEYS[0], KEYS[0].signature), (&KEYS[1], KEYS[1].signature)];
+    // The fields of the last key.
+    let vendor = |fields: &str| publisher("vendor", both, &[&KEYS[0], &KEYS[1]], "") + fields;
+    let seen = |error: StatementError| match error {
+        StatementError::SignaturesMissing { seen, .. } => seen,
+        other => panic!("{other}"),
+    };
+    let expired = vendor("not_after = \"2025-12-31T00:00:00Z\"\n");
+    assert_eq!(seen(admit(&expired, &signatures).unwrap_err()), "ed25519");
+    assert!(verify(&expired, &signatures).is_ok(), "what was logged in time stays valid");
+    let revoked = vendor("revoked = true\n");
+    assert_eq!(seen(admit(&revoked, &signatures).unwrap_err()), "ed25519");
+    assert!(matches!(verify(&revoked, &signatures), Err(StatementError::KeyRevoked { .. })));
+}
+
+#[test]
+fn what_cannot_be_required_is_refused() {
+    for (required, says) in [
+        (
+            "[\"ed25519\", \"ed448\"]",
+            "`require_signatures` of publisher \"vendor\": expected families out of ed25519, ",
+        ),
+        ("[\"ed25519\", \"ed25519\"]", "expected each required family once, saw ed25519 twice"),
+        ("[\"ecdsa-p256\"]", "expected a key of each family in require_signatures, saw none of ecdsa-p256"),
+        ("\"ed25519\"", "expected TOML"),
+    ] {
+        let toml =
+            publisher("vendor", &format!("require_signatures = {required}\n"), &[&KEYS[0], &KEYS[1]], "");
+        let error = Publishers::parse(toml.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
     }
 }

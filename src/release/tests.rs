@@ -195,5 +195,13 @@ proptest! {
             let _ = publishers.verify(&envelope, LOG);
         }
         let _ = Publishers::parse(&spliced(vendor_toml().into_bytes()));
+        let _ = PublicKey::parse(&bytes, None);
+        for key in [
+            include_bytes!("../../fixtures/keys/rsa-pss-2048.der").as_slice(),
+            include_bytes!("../../fixtures/keys/ecdsa-p384.crt"),
+            include_bytes!("../../fixtures/keys/ecdsa-p256.ssh"),
+        ] {
+            let _ = PublicKey::parse(&spliced(key.to_vec()), None);
+        }
     }
 }

@@ -37,6 +37,10 @@ const WHAT: &str = "a publisher key";
 /// Bytes of an Ed25519 signature.
 pub(super) const ED25519_SIGNATURE_BYTES: usize = 64;
 
+/// Most bytes in the encoding of an RSA key whose modulus has 3,072 bits: with parameters of PSS, and an exponent of five
+/// bytes.
+const RSA_3072_SPKI_BYTES: usize = 476;
+
 /// A family of keys: an algorithm, its parameters and its hash function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyFamily {
@@ -258,10 +262,13 @@ impl PublicKey {
         match self.family {
             KeyFamily::Ed25519 => 1,
             KeyFamily::MlDsa44 => 2,
-            KeyFamily::EcdsaP256 => 8,
-            KeyFamily::EcdsaP384 => 50,
-            KeyFamily::RsaPkcs1Sha256 | KeyFamily::RsaPssSha256 if self.spki.len() < 440 => 4,
-            KeyFamily::RsaPkcs1Sha256 | KeyFamily::RsaPssSha256 => 12,
+            KeyFamily::EcdsaP256 => 6,
+            // With both hash functions.
+            KeyFamily::EcdsaP384 => 40,
+            KeyFamily::RsaPkcs1Sha256 | KeyFamily::RsaPssSha256 if self.spki.len() <= RSA_3072_SPKI_BYTES => {
+                4
+            }
+            KeyFamily::RsaPkcs1Sha256 | KeyFamily::RsaPssSha256 => 7,
         }
     }
 

@@ -138,7 +138,9 @@ fn keys_of_all_families_have_one_spelling() {
         "[[publisher]]\nname = \"vendor\"\npurls = []\nkinds = []\nrequire_signatures = {families:?}\n{keys}"
     );
     let publishers = Publishers::parse(toml.as_bytes()).unwrap();
-    let bytes = TrustFile::new(1, &Policy::parse(POLICY).unwrap(), publishers.clone()).unwrap().to_bytes();
+    let bytes = TrustFile::new(1, &Policy::parse(POLICY).unwrap(), publishers.clone(), Vec::new())
+        .unwrap()
+        .to_bytes();
     let read = TrustFile::parse(&bytes).unwrap();
     assert_eq!(format!("{:?}", read.trust().publishers.list()), format!("{:?}", publishers.list()));
     let text = String::from_utf8(bytes.clone()).unwrap();

@@ -117,7 +117,7 @@ fn publishers(signer: &PublisherSigner) -> Publishers {
         name: "acme",
         key: &signer.public_key(),
         purls: &[pattern],
-        kinds: &[StatementKind::RELEASES[0].clone()],
+        kinds: &StatementKind::RELEASES,
     };
     Publishers::parse(new.append_to("").expect("one publisher").as_bytes()).expect("one publisher")
 }

@@ -64,7 +64,7 @@ fn keys_of_every_family_publish() {
             freshness: Freshness { now: 1_770_000_000, max_age: None },
             pins: Pins::default(),
         };
-        let verdict = verify(&question, Trust { policy: &policy, publishers: &publishers }, None);
+        let verdict = verify(&question, Trust { policy: &policy, publishers: &publishers, gate: &[] }, None);
         assert_eq!(verdict.expect(name).publisher(), name);
         let other = if name == "ed25519" { "ecdsa-p256" } else { "ed25519" };
         log.post("/add", &signed(&[other])).problem(403, "unknown-publisher");

@@ -347,7 +347,7 @@ typedef struct th_question {
    */
   uint8_t sha256[32];
   /*
-   The bytes of the .tlog-proof file that came with it.
+   The bytes of the .tlog-proof or .tlog-bundle file that came with it.
    */
   struct th_bytes proof;
   /*

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use treehead::endpoint::{Artifact, Freshness, PackagePin, Pins, Question};
 use treehead::merkle::Hash;
-use treehead::proof::MAX_PROOF_FILE_BYTES;
+use treehead::proof::MAX_PROOF_BYTES;
 use treehead::release::Kind;
 
 use crate::args::{self, Sized1};
@@ -24,7 +24,7 @@ pub struct th_question {
     pub struct_size: usize,
     /// The file's SHA-256.
     pub sha256: [u8; 32],
-    /// The bytes of the .tlog-proof file that came with it.
+    /// The bytes of the .tlog-proof or .tlog-bundle file that came with it.
     pub proof: th_bytes,
     /// The time, in seconds since 1970. Needed.
     pub now: u64,
@@ -111,7 +111,7 @@ impl<'a> Asked<&'a [u8], &'a str> {
     pub fn into_owned(self) -> Asked<Vec<u8>, String> {
         let own = |text: Option<&str>| text.map(ToOwned::to_owned);
         let Self { digest, freshness, min_sequence, package, kind, wants_json, .. } = self;
-        let most = self.proof.len().min(MAX_PROOF_FILE_BYTES + 1);
+        let most = self.proof.len().min(MAX_PROOF_BYTES + 1);
         Asked {
             digest,
             proof: self.proof[..most].to_vec(),

@@ -66,3 +66,35 @@ fn a_memory_that_is_in_use_turns_others_away_and_a_freed_object_is_noticed() {
         assert_eq!(th_memory_to_bytes(null_mut(), null_mut()), th_status::TH_INVALID_ARGUMENT);
     }
 }
+
+#[test]
+fn bundles_are_taken_like_proof_files_and_the_gate_of_a_trust_file_is_applied() {
+    use treehead::proof::{ProofBundle, ProofFile};
+    let file = ProofFile::parse(&fixture("scanner.sh.tlog-proof")).unwrap();
+    let bundle = ProofBundle::join(&[file]).unwrap().to_string();
+    let plain = fixture("witnessed.trust");
+    let gate = r#""gate":[{"at_least":1,"attestation":"provenance","from":["vendor"],"purls":["pkg:generic/example/*"]}],"number""#;
+    let gated = String::from_utf8(plain.clone()).unwrap().replacen("\"number\"", gate, 1);
+    let gated = gated.replacen("\"build\",\"update\"", "\"build\",\"update\",\"provenance\"", 1);
+    unsafe {
+        let (plain, gated) = (trust(&plain), trust(gated.as_bytes()));
+        let (asked, mut first, mut second) = (question(bundle.as_bytes()), verdict(), verdict());
+        let questions = [&raw const asked, &raw const asked];
+        let verdicts = [&raw mut first, &raw mut second];
+        let many = |trust| th_verify_many(trust, null_mut(), questions.as_ptr(), verdicts.as_ptr(), 2);
+        assert_eq!(many(plain), th_status::TH_OK);
+        assert_eq!((first.index, second.index), (2, 2));
+        assert_eq!(many(gated), th_status::TH_REFUSED);
+        assert_eq!((first.reason, second.reason), (635, 635));
+        let proof = fixture("scanner.sh.tlog-proof");
+        let asked = question(&proof);
+        assert_eq!(th_verify(gated, null_mut(), &raw const asked, &raw mut first), th_status::TH_REFUSED);
+        assert_eq!(first.reason, 635);
+        // What was read is what is written.
+        let mut blob = null_mut();
+        assert_eq!(th_trust_to_bytes(gated, &raw mut blob), th_status::TH_OK);
+        th_blob_free(blob);
+        th_trust_free(plain);
+        th_trust_free(gated);
+    }
+}

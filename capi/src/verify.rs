@@ -4,7 +4,7 @@ use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
 use treehead::endpoint::{
-    EndpointState, Trust, TwoHistories, VerifiedRelease, contradicted, head_of, verify,
+    EndpointState, Proven, Refusal, Trust, TwoHistories, VerifiedRelease, contradicted, head_of, verify,
 };
 
 use crate::args;
@@ -36,6 +36,17 @@ impl Session<'_> {
         online: bool,
     ) -> Result<VerifiedRelease, No> {
         judge(self.trust, self.state, asked, online)
+    }
+
+    /// Like [`judge`](Self::judge) offline, by a proof that is open already.
+    fn judge_by(
+        &self,
+        proven: &Result<Proven<'_>, Refusal>,
+        asked: &Asked<&[u8], &str>,
+    ) -> Result<VerifiedRelease, No> {
+        let proven = proven.as_ref().map_err(Clone::clone);
+        let verdict = proven.and_then(|proven| proven.judge(&asked.question(false), Some(self.state)));
+        verdict.map_err(|refusal| refused(self.trust, self.state, asked.proof, refusal))
     }
 
     /// Remembers a fork before it is reported, and saves its evidence.
@@ -72,14 +83,18 @@ pub(crate) fn judge<P: AsRef<[u8]>, S: AsRef<str>>(
     asked: &Asked<P, S>,
     online: bool,
 ) -> Result<VerifiedRelease, No> {
-    verify(&asked.question(online), trust, Some(state)).map_err(|refusal| {
-        let keys = trust.policy.log_keys();
-        let fork = head_of(asked.proof.as_ref(), &keys).and_then(|head| {
-            let fork = contradicted(state, &keys, head.get(), head.note())?;
-            Some(No::Forked { origin: head.get().origin.to_string(), fork, evidence_name: None })
-        });
-        fork.unwrap_or(No::Refused(refusal))
-    })
+    verify(&asked.question(online), trust, Some(state))
+        .map_err(|refusal| refused(trust, state, asked.proof.as_ref(), refusal))
+}
+
+/// The refusal, or the fork that the head of the proof shows.
+fn refused(trust: Trust<'_>, state: &EndpointState, proof: &[u8], refusal: Refusal) -> No {
+    let keys = trust.policy.log_keys();
+    let fork = head_of(proof, &keys).and_then(|head| {
+        let fork = contradicted(state, &keys, head.get(), head.note())?;
+        Some(No::Forked { origin: head.get().origin.to_string(), fork, evidence_name: None })
+    });
+    fork.unwrap_or(No::Refused(refusal))
 }
 
 /// Locks the memory, lets `work` judge, and saves it. If it can't be read, nothing is judged; if it can't be saved, nothing
@@ -138,8 +153,18 @@ impl<'a> Session<'a> {
 
     fn judge_all(&mut self, asked: &[Asked<&[u8], &str>]) -> Vec<Outcome> {
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(asked.len());
+        // A proof that several files have is opened once.
+        let mut opened: Vec<(&[u8], Result<Proven<'_>, Refusal>)> = Vec::new();
+        let mut proofs: Vec<usize> = Vec::with_capacity(asked.len());
         for asked in asked {
-            let mut outcome = Outcome::of(self.judge(asked, false));
+            let known = opened.iter().position(|(proof, _)| *proof == asked.proof);
+            proofs.push(known.unwrap_or(opened.len()));
+            if known.is_none() {
+                opened.push((asked.proof, Proven::open(asked.proof, self.trust)));
+            }
+        }
+        for (asked, at) in asked.iter().zip(&proofs) {
+            let mut outcome = Outcome::of(self.judge_by(&opened[*at].1, asked));
             match &mut outcome.result {
                 Ok(release) => outcome.forgot_a_head = self.remember(release),
                 Err(no) => self.learn_fork(no),
@@ -147,10 +172,10 @@ impl<'a> Session<'a> {
             outcomes.push(outcome);
         }
         // After a fork, releases accepted before it are no more proven than later ones.
-        for (asked, outcome) in asked.iter().zip(&mut outcomes) {
+        for ((asked, at), outcome) in asked.iter().zip(&proofs).zip(&mut outcomes) {
             if let Ok(release) = &outcome.result
                 && self.state.known_fork(release.head().get().origin.as_str()).is_some()
-                && let Err(fork) = self.judge(asked, false)
+                && let Err(fork) = self.judge_by(&opened[*at].1, asked)
             {
                 outcome.result = Err(fork);
             }

@@ -10,14 +10,16 @@ use super::exit::{CliResult, Failure};
 use super::keys::{ML_DSA, secrets_of};
 use super::output::{self, GREEN, result, say};
 use super::remedies::{correct, put_back};
+use super::trusting::TrustedHeads;
 use super::{evidence, files};
+use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{self, Checkpoint, LogKey, LogSigned, SignsFor};
 use crate::client::{AuditError, LogClient, audit, check_continues};
 use crate::disk::evidence_dir::EvidenceDir;
 use crate::disk::{note_of, open_plain, read_note, torn_slot};
-use crate::endpoint::Refusal;
+use crate::endpoint::{Refusal, checkpoint_of};
 use crate::merkle::TreeSize;
-use crate::proof::{MAX_PROOF_FILE_BYTES, ProofFile};
+use crate::proof::{MAX_PROOF_BYTES, ProofBundle};
 use crate::server::describe;
 use crate::store::{
     DiskStore, FsckError, Layout, OpenOptions, SledSeen, Sound, StoreError, backup_marker, discard_tree,
@@ -40,9 +42,8 @@ pub struct Args {
     /// Directory or address of the log
     #[arg(value_name = "DIR|URL")]
     pub log: String,
-    /// Policy with the log's key; needed for an address
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
+    #[command(flatten)]
+    pub trusted: TrustedHeads,
     /// Throw sled away and make it anew from the journal; the server must not run
     #[arg(long)]
     pub rebuild: bool,
@@ -61,17 +62,16 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     if args.rebuild {
         return Err(Failure::Usage("--rebuild needs the log's directory, not its address".to_owned()));
     }
-    let Some(policy) = &args.policy else {
-        return Err(Failure::Usage(
-            "an address needs --policy FILE: without the log's key there is no signed root".to_owned(),
-        ));
-    };
-    check_url(args, policy, json)
+    let policy = args.trusted.policy()?.ok_or_else(|| {
+        let message =
+            "an address needs --policy FILE or --trust FILE: without the log's key there is no signed root";
+        Failure::Usage(message.to_owned())
+    })?;
+    check_url(args, &policy, json)
 }
 
 /// Checks a log from outside.
-fn check_url(args: &Args, policy: &Path, json: bool) -> CliResult {
-    let policy = files::policy(policy)?;
+fn check_url(args: &Args, policy: &Policy, json: bool) -> CliResult {
     let keys = policy.log_keys();
     let kept = args.since.as_deref().map(|path| read_kept(path, &keys)).transpose()?;
     let client = LogClient::new(&args.log)?;
@@ -173,12 +173,12 @@ fn read_head(path: &Path, keys: &[impl SignsFor]) -> Option<LogSigned<Checkpoint
     opened.inspect_err(|e| say(&format!("{} was not looked at: {e}", path.display()))).ok()
 }
 
-/// Reads an older head that somebody kept: a checkpoint, or a proof file, which ends with one.
+/// Reads an older head that somebody kept: a checkpoint, or a proof file or bundle, which ends with one.
 fn read_kept(path: &Path, keys: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, Failure> {
     // Perhaps a copy of the file in a log's directory.
-    let bytes = note_of(&files::read(path, "a checkpoint or proof file", MAX_PROOF_FILE_BYTES)?);
-    let note = if bytes.starts_with(b"c2sp.org/tlog-proof@") {
-        ProofFile::parse(&bytes).map_err(|e| Failure::file(path, &e))?.checkpoint.to_string().into_bytes()
+    let bytes = note_of(&files::read(path, "a checkpoint, proof file or bundle", MAX_PROOF_BYTES)?);
+    let note = if bytes.starts_with(b"c2sp.org/tlog-proof@") || ProofBundle::is_one(&bytes) {
+        checkpoint_of(&bytes).map_err(|e| Failure::file(path, &e))?.to_string().into_bytes()
     } else {
         bytes
     };

@@ -15,8 +15,8 @@ use crate::endpoint::head_json;
 use crate::format::{FormatError, shown};
 use crate::merkle::Hash;
 use crate::note::{Note, NoteKey};
-use crate::proof::ProofFile;
 use crate::proof::fork::ForkEvidence;
+use crate::proof::{MAX_PROOF_BYTES, ProofBundle, ProofFile};
 use crate::release::{Envelope, Statement, SubmittedEnvelope};
 
 /// Say in words what a proof file, checkpoint, entry, policy, public key or fork evidence holds
@@ -32,7 +32,7 @@ const FORK: &[u8] = b"treehead-fork@";
 
 pub fn run(args: &Inspect, json: bool) -> CliResult {
     let path = &args.file;
-    let bytes = files::read(path, "a file to inspect", MAX_POLICY_BYTES)?;
+    let bytes = files::read(path, "a file to inspect", MAX_POLICY_BYTES.max(MAX_PROOF_BYTES))?;
     // The checkpoint in a log's directory.
     let bytes = note_of(&bytes);
     let (object, mut lines) = read(path, &bytes)?;
@@ -51,6 +51,9 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
     }
     if bytes.starts_with(b"c2sp.org/tlog-proof@") {
         return ProofFile::parse(bytes).and_then(|proof| proof_file(&proof)).map_err(|e| wrong(&e));
+    }
+    if ProofBundle::is_one(bytes) {
+        return ProofBundle::parse(bytes).and_then(|bundle| bundle_file(&bundle)).map_err(|e| wrong(&e));
     }
     if bytes.starts_with(FORK) {
         return ForkEvidence::parse(bytes).and_then(|fork| fork_evidence(&fork)).map_err(|e| wrong(&e));
@@ -71,7 +74,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
             .map_err(|e| wrong(&e));
     }
     Policy::parse(bytes).map(|policy| policy_file(&policy)).map_err(|e| {
-        let known = "a proof file, fork evidence, a checkpoint, an entry, a vkey or a policy";
+        let known = "a proof file, a bundle, fork evidence, a checkpoint, an entry, a vkey or a policy";
         Failure::Usage(format!("{}: expected {known}; read as a policy, {e}", path.display()))
     })
 }
@@ -94,6 +97,32 @@ fn vkeys(bytes: &[u8]) -> Option<(Value, String)> {
         let told: Vec<String> = keys.iter().map(tell).collect();
         (object, format!("{BOLD}{count} verifier keys{BOLD:#}\n{}", told.join("\n")))
     })
+}
+
+fn bundle_file(bundle: &ProofBundle) -> Result<(Value, String), FormatError> {
+    let head = Checkpoint::parse(bundle.checkpoint.text())?;
+    let (head_object, head_lines) = tree_head(&head, &bundle.checkpoint);
+    let (count, hashes) = (bundle.entries.len(), bundle.proof.len());
+    let entries = if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") };
+    let mut lines = format!("{BOLD}a bundle{BOLD:#} of {entries} of {}, with {hashes} hashes\n", head.size);
+    let mut objects = Vec::new();
+    for (index, bytes) in &bundle.entries {
+        lines += &format!("\n{BOLD}leaf {index}{BOLD:#}\n");
+        let mut object = json!({ "index": index.get() });
+        match Envelope::parse_entry(bytes).and_then(|envelope| entry(&envelope)) {
+            Ok((entry, words)) => {
+                object["entry"] = entry;
+                lines += &words;
+            }
+            Err(e) => {
+                object["entry"] = Value::Null;
+                lines += &format!("an entry that is no statement: {e}\n");
+            }
+        }
+        objects.push(object);
+    }
+    let object = json!({ "what": "bundle", "entries": objects, "hashes": hashes, "checkpoint": head_object });
+    Ok((object, format!("{lines}\n{head_lines}")))
 }
 
 fn proof_file(proof: &ProofFile) -> Result<(Value, String), FormatError> {

@@ -35,6 +35,7 @@ mod signals;
 mod sources;
 mod statement;
 mod trust;
+mod trusting;
 mod values;
 mod verify;
 mod verify_evidence;

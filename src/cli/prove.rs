@@ -1,5 +1,7 @@
 //! `treehead prove`
 
+mod bundle;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
@@ -12,10 +14,11 @@ use super::files::{self, OutFile};
 use super::manifest;
 use super::output;
 use super::output::say;
+use super::trusting::TrustedHeads;
 use super::values::{parse_leaf, parse_pin};
 use crate::checkpoint::policy::Policy;
 use crate::client::{FoundError, FoundRow, check_found};
-use crate::endpoint::{PackagePin, Refusal};
+use crate::endpoint::{PackagePin, Refusal, Requirement};
 use crate::format::quote;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::proof::ProofFile;
@@ -31,8 +34,11 @@ Examples:
   treehead prove scanner-4.2.0.tar.gz --log http://127.0.0.1:8080
   treehead prove scanner-4.2.0.tar.gz scanner-4.2.0.sig --log http://127.0.0.1:8080 \\
       --purl pkg:generic/example/scanner@4.2.0 --publisher example-vendor --policy endpoint.policy
+  treehead prove scanner-4.2.0.tar.gz --log http://127.0.0.1:8080 --with-attestations \\
+      --trust endpoint.trust
   treehead prove --manifest rules.manifest --file net/a.yar --file net/b.yar
 
+With --policy or --trust it checks the log's signature and the quorum before it writes a proof.
 If several releases of one package have the artifact, it takes the newest that was not withdrawn,
 and says so. If several packages or publishers have it, say which one you mean.
 
@@ -59,11 +65,14 @@ pub struct Prove {
     /// Index of the leaf you mean
     #[arg(long, value_name = "N", value_parser = parse_leaf)]
     pub leaf: Option<LeafIndex>,
-    /// Check log signature and quorum against this policy before writing a proof
-    #[arg(long, value_name = "POLICY")]
-    pub policy: Option<PathBuf>,
-    /// Where to write the proof; for one artifact only [default: FILE.tlog-proof, or NAME.tlog-files for
-    /// NAME.manifest]
+    #[command(flatten)]
+    pub trusted: TrustedHeads,
+    /// Write a bundle: the release with the attestations that the gate of --trust asks for, or all of them without
+    /// --trust, and with its withdrawals, under one tree head
+    #[arg(long, conflicts_with = "manifest")]
+    pub with_attestations: bool,
+    /// Where to write the proof, of one artifact only, or the bundle [default: FILE.tlog-proof or
+    /// FILE.tlog-bundle, or NAME.tlog-files for NAME.manifest]
     #[arg(long, value_name = "PROOF")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
@@ -74,7 +83,8 @@ pub fn run(args: &Prove, json: bool) -> CliResult {
     if let Some(manifest) = &args.manifest {
         return manifest::prove::run(manifest, &args.file, args.out.as_ref(), json);
     }
-    if let (Some(_), [first, second, ..]) = (&args.out, args.files.as_slice()) {
+    if let (Some(_), [first, second, ..], false) = (&args.out, args.files.as_slice(), args.with_attestations)
+    {
         let (first, second) = (first.display(), second.display());
         return Err(Failure::Usage(format!(
             "--out names one proof file: expected one artifact, saw {first} and {second}"
@@ -83,7 +93,7 @@ pub fn run(args: &Prove, json: bool) -> CliResult {
     if let Some(out) = &args.out {
         files::prepare_out(out, OutFile::Proof)?; // before anything is asked
     }
-    let policy = args.policy.as_ref().map(|path| files::policy(path)).transpose()?;
+    let (policy, gate) = args.trusted.policy_and_gate()?;
     let url = args.log.as_deref().unwrap_or_else(|| unreachable!("clap requires it without --manifest"));
     let log = Connection::open(url, args.patience, say)?;
     // Answers must be for a tree of at least this size: caches keep old ones.
@@ -99,10 +109,16 @@ pub fn run(args: &Prove, json: bool) -> CliResult {
             |e| if args.files.len() > 1 { e.and(&format!("asked for {}", file.display())) } else { e },
         )
     });
-    for proven in proven.collect::<Result<Vec<Proven>, _>>()? {
-        proven.write(args, json)?;
+    let proven = proven.collect::<Result<Vec<Proven>, _>>()?;
+    if !args.with_attestations {
+        return proven.iter().try_for_each(|proven| proven.write(args, json));
     }
-    Ok(())
+    // One bundle of all of them, or one for each.
+    let groups: Vec<&[Proven<'_>]> = match &args.out {
+        Some(_) => vec![&proven],
+        None => proven.chunks(1).collect(),
+    };
+    groups.into_iter().try_for_each(|group| question.write_bundle(group, gate.as_deref(), json))
 }
 
 struct Question<'a> {
@@ -115,6 +131,7 @@ struct Question<'a> {
 /// A proof of a file's release, as far as it could be checked.
 struct Proven<'a> {
     file: &'a Path,
+    digest: Hash,
     proof: ProofFile,
     release: Release,
     publishers: Vec<String>,
@@ -140,6 +157,25 @@ impl Proven<'_> {
 }
 
 impl Question<'_> {
+    fn write_bundle(&self, proven: &[Proven<'_>], gate: Option<&[Requirement]>, json: bool) -> CliResult {
+        let releases: Vec<_> =
+            proven.iter().map(|proven| (&proven.proof, &proven.release, proven.digest)).collect();
+        let bundle = bundle::make(&self.log, &releases, gate)?;
+        let out = self.args.out.clone().unwrap_or_else(|| files::bundle_path(proven[0].file));
+        files::prepare_out(&out, OutFile::Proof)?.finish(bundle.to_string().as_bytes())?;
+        let (names, count): (Vec<String>, _) =
+            (proven.iter().map(|proven| proven.file.display().to_string()).collect(), bundle.entries.len());
+        let object = json!({
+            "ok": true, "files": names, "entries": count, "bundle": out.display().to_string(),
+        });
+        let entries = if count == 1 { "1 entry".to_owned() } else { format!("{count} entries") };
+        let lines = format!(
+            "{entries} of the log under one tree head\nbundle  {}\nCheck it with `treehead verify`: `prove` only fetched it.\n",
+            out.display()
+        );
+        output::result(json, &object, &lines)
+    }
+
     fn prove<'f>(&self, file: &'f Path) -> Result<Proven<'f>, Failure> {
         let digest = files::hash_artifact(file)?;
         let row = self.choose(self.releases(&digest)?)?;
@@ -153,7 +189,7 @@ impl Question<'_> {
                         .and("tell the log's operator")
                 }
             })?;
-        Ok(Proven { file, proof, release, publishers: row.publishers })
+        Ok(Proven { file, digest, proof, release, publishers: row.publishers })
     }
 
     /// All candidate releases of an artifact, newest first. Provenance, summaries and withdrawals name

@@ -105,6 +105,9 @@ impl From<Refusal> for Failure {
         if matches!(refusal, Refusal::Publisher(StatementError::UnknownKey { .. })) {
             message += "; `treehead publisher add` registers one";
         }
+        if matches!(refusal, Refusal::Attestations { .. }) {
+            message += "; `treehead prove FILE --log URL --trust TRUST --with-attestations` fetches those that are in the log";
+        }
         Self::Refused { code, message, advice, contrast: Some(Box::new(refusal.contrast())) }
     }
 }

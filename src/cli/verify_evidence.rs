@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::exit::CliResult;
 use super::files;
 use super::output::{BOLD, result};
+use super::trusting::TrustedHeads;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::WitnessedBy;
 use crate::endpoint::fork_json;
@@ -23,13 +24,12 @@ format, and what to do with such a file: docs/fork-evidence.md")]
 pub struct VerifyEvidence {
     /// The .tlog-fork file
     pub file: PathBuf,
-    /// Logs whose keys count, and witnesses to name
-    #[arg(long, value_name = "FILE")]
-    pub policy: PathBuf,
+    #[command(flatten)]
+    pub trusted: TrustedHeads,
 }
 
 pub fn run(args: &VerifyEvidence, json: bool) -> CliResult {
-    let policy = files::policy(&args.policy)?;
+    let policy = args.trusted.required()?;
     let evidence = files::parse(&args.file, "fork evidence", MAX_FORK_BYTES, ForkEvidence::parse)?;
     let fork = evidence.judge(&policy.log_keys())?;
     let witnesses = fork.heads().map(|head| policy.witnesses_of(head));

@@ -11,6 +11,7 @@ use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile, Replacement};
 use super::output;
 use super::output::say;
+use super::trusting::TrustedHeads;
 use super::values::parse_leaf;
 use crate::checkpoint::policy::Policy;
 use crate::client::{Appended, ProvenError, Wait, check_answer, proven_entry};
@@ -39,9 +40,8 @@ pub struct Withdraw {
     /// Publisher's secret key (PKCS#8 PEM, mode 600)
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// The log's keys and witnesses; proves that the release is in that log before signing anything
-    #[arg(long, value_name = "FILE")]
-    pub policy: PathBuf,
+    #[command(flatten)]
+    pub trusted: TrustedHeads,
     /// The release: its leaf index, as `treehead publish` told it and `GET /releases` shows it
     #[arg(long, value_name = "N", value_parser = parse_leaf)]
     pub leaf: LeafIndex,
@@ -71,7 +71,7 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
         return Err(Failure::no_proof_yet("--out"));
     }
     let signer = files::publisher_key(&args.key)?;
-    let policy = files::policy(&args.policy)?;
+    let policy = args.trusted.required()?;
     // A withdrawal can't be taken back: everything that can fail locally fails before.
     let out = args.out.as_ref().map(|out| files::prepare_out(out, OutFile::Proof)).transpose();
     let out = out.map_err(|e| e.and("nothing was signed or appended"))?;

@@ -11,10 +11,13 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::proven::ProvenEntry;
 use super::verify::FUTURE_ALLOWANCE_SECONDS;
-use super::{Artifact, Refusal, Requirement, Trust, Unmet};
+use super::{Artifact, Proven, Question, Refusal, Requirement, Unmet};
 use crate::merkle::{Hash, LeafIndex};
-use crate::release::{Publisher, Release, Statement, StatementKind, Timestamp, VerifiedStatement};
+use crate::release::{
+    Publisher, Publishers, Release, Statement, StatementKind, Timestamp, VerifiedStatement,
+};
 
 /// A requirement that a release does not meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +64,7 @@ pub(super) fn wanted(attestation: &StatementKind, at_least: u64, from: &[String]
 }
 
 /// The digest that attestations of a release have to be about.
-pub(super) fn digest_of(artifact: Artifact<'_>, release: &Release) -> Option<Hash> {
+fn digest_of(artifact: Artifact<'_>, release: &Release) -> Option<Hash> {
     match artifact {
         Artifact::File { digest, .. } | Artifact::Manifest(_, digest) => Some(*digest),
         Artifact::Files(..) => release.manifest.map(|manifest| manifest.root),
@@ -70,20 +73,39 @@ pub(super) fn digest_of(artifact: Artifact<'_>, release: &Release) -> Option<Has
 
 /// Checks a release and the statements beside it against the gate.
 pub(super) fn check(
-    trust: Trust<'_>,
+    proven: &Proven<'_>,
+    entry: &ProvenEntry,
+    release: &Release,
+    question: &Question<'_>,
+) -> Result<(), Refusal> {
+    let gate = proven.trust.gate.iter().filter(|requirement| requirement.is_about(release));
+    let gate: Vec<&Requirement> = gate.collect();
+    if gate.is_empty() {
+        return Ok(());
+    }
+    let beside =
+        proven.beside(entry, |statement| gate.iter().any(|asked| statement.is_of(&asked.attestation)));
+    let beside: Vec<(LeafIndex, &VerifiedStatement)> =
+        beside.into_iter().map(|(entry, verified)| (entry.index, verified)).collect();
+    let digest = digest_of(question.artifact, release);
+    check_all(&gate, proven.trust.publishers, release, digest, &beside, question.freshness.now)
+}
+
+fn check_all(
+    gate: &[&Requirement],
+    publishers: &Publishers,
     release: &Release,
     digest: Option<Hash>,
-    beside: &[(LeafIndex, VerifiedStatement)],
+    beside: &[(LeafIndex, &VerifiedStatement)],
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    let asked = trust.gate.iter().filter(|requirement| requirement.is_about(release));
-    let missing = asked.filter_map(|requirement| {
-        let is_asked = |(_, verified): &&(LeafIndex, VerifiedStatement)| {
+    let missing = gate.iter().filter_map(|requirement| {
+        let is_asked = |(_, verified): &&(LeafIndex, &VerifiedStatement)| {
             verified.statement().is_of(&requirement.attestation)
                 && belongs(verified.statement(), release, digest)
         };
-        let belonging: Vec<_> = beside.iter().filter(is_asked).collect();
-        missing(trust, requirement, release, &belonging, now)
+        let belonging: Vec<_> = beside.iter().filter(is_asked).copied().collect();
+        missing(publishers, requirement, release, &belonging, now)
     });
     let missing: Vec<MissingAttestations> = missing.collect();
     if missing.is_empty() { Ok(()) } else { Err(Refusal::Attestations { missing }) }
@@ -98,15 +120,15 @@ fn belongs(statement: &Statement, release: &Release, digest: Option<Hash>) -> bo
 
 /// What is missing of a requirement; `None` if it is met.
 fn missing(
-    trust: Trust<'_>,
+    publishers: &Publishers,
     requirement: &Requirement,
     release: &Release,
-    belonging: &[&(LeafIndex, VerifiedStatement)],
+    belonging: &[(LeafIndex, &VerifiedStatement)],
     now: Timestamp,
 ) -> Option<MissingAttestations> {
     let Requirement { attestation, from, at_least, says, .. } = requirement;
     let may_speak = |name: &String| {
-        let mut named = trust.publishers.list().iter().filter(|publisher| publisher.name == *name);
+        let mut named = publishers.list().iter().filter(|publisher| publisher.name == *name);
         named.any(|publisher: &Publisher| publisher.covers(&release.purl))
     };
     let latest = now.saturating_add(FUTURE_ALLOWANCE_SECONDS);

@@ -3,14 +3,16 @@
 //! Several artifacts are judged as if one check had judged each after the other, but the memory is opened once, and
 //! each log is asked once.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 
 use super::check_error::{CheckError, Notice};
 use super::memory_store::{Memory, MemoryError};
 use super::news::News;
 use super::open::Endpoint;
 use super::remote_log::RemoteLog;
-use super::{EndpointState, Freshness, Question, Refusal, VerifiedRelease, check_freshness, head_of, verify};
+use super::{EndpointState, Freshness, Proven, Question, Refusal, VerifiedRelease, check_freshness, head_of};
 use crate::checkpoint::policy::Cosigned;
 use crate::checkpoint::{Checkpoint, LogSigned, Origin};
 use crate::client::LogClient;
@@ -52,6 +54,8 @@ pub enum Online<'a> {
 /// A question, and the head of its proof file if a trusted log signed it.
 struct Asked<'a> {
     question: &'a Question<'a>,
+    /// What its proof proves. Questions with the same proof share it.
+    proven: Rc<Result<Proven<'a>, Refusal>>,
     head: Option<LogSigned<Checkpoint>>,
     /// Set if its log is asked too.
     is_online: bool,
@@ -107,9 +111,12 @@ impl Endpoint {
         online: Option<Online<'_>>,
         is_online: impl Fn(usize) -> bool,
     ) -> Checked {
+        let mut opened: HashMap<&[u8], Rc<Result<Proven<'_>, Refusal>>> = HashMap::new();
         let asked = questions.iter().enumerate().map(|(at, question)| {
             let is_online = online.is_some() && is_online(at);
-            Asked { question, head: self.head(question.proof), is_online }
+            let open = || Rc::new(Proven::open(question.proof, self.trust()));
+            let proven = Rc::clone(opened.entry(question.proof).or_insert_with(open));
+            Asked { question, proven, head: self.head(question.proof), is_online }
         });
         let asked: Vec<Asked<'_>> = asked.collect();
         let mut heads = Vec::new();
@@ -177,7 +184,8 @@ impl Endpoint {
         // Proofs are made once and shipped for years. If the log is asked, its newest head must be fresh instead.
         let freshness = Freshness { now, max_age: max_age.filter(|_| !asked.is_online) };
         let question = Question { freshness, ..asked.question.clone() };
-        verify(&question, self.trust(), Some(state)).map_err(|refusal| {
+        let verdict = asked.proven.as_ref().as_ref().map_err(Clone::clone);
+        verdict.and_then(|proven| proven.judge(&question, Some(state))).map_err(|refusal| {
             let fork = asked.head.as_ref().and_then(|head| self.contradicted(state, head.get(), head.note()));
             fork.unwrap_or_else(|| refusal.into())
         })

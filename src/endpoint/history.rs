@@ -4,11 +4,10 @@
 
 use alloc::vec::Vec;
 
-use super::{EndpointState, Refusal, RememberedHead};
+use super::{EndpointState, Refusal, RememberedHead, checkpoint_of};
 use crate::checkpoint::{self, Checkpoint, LogKey, LogSigned};
 use crate::merkle::{Hash, ProofError, TileReader, TreeSize, prove_prefix};
 use crate::note::Note;
-use crate::proof::ProofFile;
 use crate::proof::fork::{EvidenceError, ProvenFork, compare_heads};
 
 /// Two histories of one log.
@@ -57,11 +56,10 @@ pub enum History {
     },
 }
 
-/// The head of a proof file, if one of `keys` signed it.
+/// The head of a proof file or a bundle, if one of `keys` signed it.
 #[must_use]
 pub fn head_of(proof: &[u8], keys: &[LogKey]) -> Option<LogSigned<Checkpoint>> {
-    let file = ProofFile::parse(proof).ok()?;
-    checkpoint::open_note(file.checkpoint, keys).ok()
+    checkpoint::open_note(checkpoint_of(proof).ok()?, keys).ok()
 }
 
 /// The fork, if a remembered head has the size of `seen`, which the log signed, and another root. It may not be provable

@@ -6,7 +6,7 @@ use super::check_error::{CheckError, Notice};
 use super::memory_store::MemoryError;
 use super::open::Endpoint;
 use super::remembered_manifest::RememberedManifest;
-use super::{Accepted, Artifact, Online, Pins, Question, Refusal, verify};
+use super::{Accepted, Artifact, Online, Pins, Proven, Question, Refusal};
 use crate::format::FormatError;
 use crate::note::Note;
 use crate::release::{DELTA_HEADER, DeltaError, FileManifest, ManifestDelta, ManifestRef, Statement, Track};
@@ -174,15 +174,16 @@ impl Endpoint {
 
     /// The channel of a release that is in a log and by a publisher, whatever else is wrong with it.
     fn stated_track(&self, proof: &[u8], pins: &Pins<'_>) -> Result<StatedTrack, Refusal> {
-        let verified = verify::open(proof, self.trust())?.verified;
+        let proven = Proven::open(proof, self.trust())?;
+        let verified = &proven.only_release()?.verified;
         let publishers = verified.publishers().to_vec();
-        let release = match verified.into_statement() {
+        let release = match verified.statement() {
             Statement::Release(release) => release,
             other => return Err(Refusal::NotARelease { seen: other.kind() }),
         };
         let named = publishers.iter().find(|name| Some(name.as_str()) == pins.publisher);
         let publisher = named.unwrap_or(&publishers[0]);
-        let (package, channel) = (release.purl.package(), release.channel);
+        let (package, channel) = (release.purl.package(), release.channel.clone());
         Ok(StatedTrack { track: Track::new(publisher, &package, &channel), package, channel })
     }
 }

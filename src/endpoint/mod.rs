@@ -10,6 +10,7 @@ mod batch;
 mod history;
 mod memory;
 mod owned_pins;
+mod proven;
 mod question;
 mod refusal;
 mod remembered_manifest;
@@ -53,6 +54,7 @@ pub use history::{
 };
 pub use memory::*;
 pub use owned_pins::OwnedPins;
+pub use proven::{Proven, checkpoint_of};
 pub use question::{Artifact, Freshness, PackagePin, Pins, Question, Trust};
 pub use refusal::{Refusal, VerdictCode};
 pub use remembered_manifest::{MAX_REMEMBERED_MANIFEST_BYTES, RememberedManifest};
@@ -80,7 +82,7 @@ pub use folder::{
 #[cfg(feature = "client")]
 pub use gate::{
     Arrival, Arrived, Gate, GateSettings, MAX_GATE_BYTES, NoProof, PurlTemplate, Rule, Ruled, Ruling, Stop,
-    TemplateError, Unlogged, proof_path,
+    TemplateError, Unlogged, bundle_path, proof_path,
 };
 #[cfg(feature = "client")]
 pub use manifest_update::{CheckedManifest, ManifestUpdate, ManifestUpdateError, UpdatedManifest};

@@ -1,3 +1,4 @@
+mod bundles;
 #[cfg(feature = "client")]
 mod check;
 mod freshness;

@@ -2,16 +2,16 @@
 //! [`Refusal`] with a stable reason code. No network, no clock, no files.
 
 use alloc::borrow::ToOwned;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Freshness, Pins, Question, Refusal, Trust, attestations, subjects};
+use super::proven::{Opened, ProvenEntry};
+use super::{Artifact, Freshness, Pins, Proven, Question, Refusal, Trust, attestations, subjects};
+use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::{Cosigned, Policy};
-use crate::checkpoint::{self, Checkpoint};
 use crate::endpoint::{EndpointState, KnownFork, Withdrawn};
-use crate::merkle::{Hash, LeafIndex, verify_inclusion};
-use crate::proof::ProofFile;
-use crate::release::{Envelope, Release, Statement, Subject, VerifiedStatement, format_time};
+use crate::merkle::{Hash, LeafIndex};
+use crate::release::{Release, Statement, Subject, format_time};
 
 /// Most seconds that a witness's clock may be ahead of the endpoint's: five minutes, as Kerberos allows.
 pub const FUTURE_ALLOWANCE_SECONDS: u64 = 300;
@@ -98,36 +98,78 @@ pub fn verify(
     trust: Trust<'_>,
     memory: Option<&EndpointState>,
 ) -> Result<VerifiedRelease, Refusal> {
-    // Steps 1 to 5, without the meaning of the statement.
-    let Opened { head, index, leaf, payload, keyids, verified } = open(question.proof, trust)?;
-    let (mut publishers, signers) = (verified.publishers().to_vec(), verified.signers().to_vec());
-    let release = match verified.into_statement() {
-        Statement::Release(release) => release,
-        other => return Err(Refusal::NotARelease { seen: other.kind() }),
-    };
-    // The release is the one that was asked for.
-    let pins = &question.pins;
-    pins.check(&release, &publishers)?;
-    if let Some(at) = publishers.iter().position(|name| Some(name.as_str()) == pins.publisher) {
-        publishers.swap(0, at);
+    // Steps 1 to 4.
+    Proven::open(question.proof, trust)?.judge(question, memory)
+}
+
+impl Proven<'_> {
+    /// Judges an artifact by these entries, from step 5 on: the proof in the question is this one. If several releases have
+    /// the artifact, the newest that is accepted counts; if none is, the refusal of the newest.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn judge(
+        &self,
+        question: &Question<'_>,
+        memory: Option<&EndpointState>,
+    ) -> Result<VerifiedRelease, Refusal> {
+        let mut candidates = self.candidates(question.artifact).into_iter();
+        let newest = candidates.next().expect("at least one");
+        let judge = |entry| self.judge_by(entry, question, memory);
+        judge(newest).or_else(|refusal| candidates.find_map(|entry| judge(entry).ok()).ok_or(refusal))
     }
-    // 6. The artifact is a subject and does not bear another subject's name, or its files are in the manifest.
-    let artifacts = subjects::find(question.artifact, pins, &release)?;
-    // 7. Freshness.
-    check_freshness(trust.policy, &head, question.freshness)?;
-    if let Some(state) = memory {
-        // 8. Rollback and fork, against what is remembered.
-        check_memory(state, head.get(), &publishers, &release, pins)?;
-        // 9. Its publisher has not withdrawn it.
-        if let Some(withdrawn) = state.withdrawal(&release, &leaf, &payload, &signers) {
-            let Withdrawn { publisher, purl, reason, .. } = withdrawn.clone();
-            return Err(Refusal::Withdrawn { purl, index, publisher, reason });
+
+    fn judge_by(
+        &self,
+        entry: &ProvenEntry,
+        question: &Question<'_>,
+        memory: Option<&EndpointState>,
+    ) -> Result<VerifiedRelease, Refusal> {
+        let Self { trust, head, .. } = self;
+        // 5. Signature by a publisher that may speak for the package and kind, for this log or for any.
+        let Opened { payload, keyids, verified } = self.opened(entry)?;
+        let (index, leaf, keyids) = (entry.index, entry.leaf, keyids.clone());
+        let (mut publishers, signers) = (verified.publishers().to_vec(), verified.signers().to_vec());
+        let release = match verified.statement() {
+            Statement::Release(release) => release.clone(),
+            other => return Err(Refusal::NotARelease { seen: other.kind() }),
+        };
+        // The release is the one that was asked for.
+        let pins = &question.pins;
+        pins.check(&release, &publishers)?;
+        if let Some(at) = publishers.iter().position(|name| Some(name.as_str()) == pins.publisher) {
+            publishers.swap(0, at);
         }
+        // 6. The artifact is a subject and does not bear another subject's name, or its files are in the manifest.
+        let artifacts = subjects::find(question.artifact, pins, &release)?;
+        // 7. Freshness.
+        check_freshness(trust.policy, head, question.freshness)?;
+        if let Some(state) = memory {
+            // 8. Rollback and fork, against what is remembered.
+            check_memory(state, head.get(), &publishers, &release, pins)?;
+        }
+        // 9. Its publisher has not withdrawn it, as far as is remembered, or as the same proof says.
+        let mut told = EndpointState::default();
+        self.withdrawals(entry).iter().for_each(|withdrawal| told.withdraw(withdrawal));
+        for state in memory.into_iter().chain([&told]) {
+            if let Some(withdrawn) = state.withdrawal(&release, &leaf, payload, &signers) {
+                let Withdrawn { publisher, purl, reason, .. } = withdrawn.clone();
+                return Err(Refusal::Withdrawn { purl, index, publisher, reason });
+            }
+        }
+        // 10. The attestations that the trust file asks for.
+        attestations::check(self, entry, &release, question)?;
+        Ok(VerifiedRelease {
+            head: head.clone(),
+            index,
+            leaf,
+            release,
+            publishers,
+            signers,
+            keyids,
+            artifacts,
+        })
     }
-    // 10. The attestations that the trust file asks for.
-    let attested = attestations::digest_of(question.artifact, &release);
-    attestations::check(trust, &release, attested, &[], question.freshness.now)?;
-    Ok(VerifiedRelease { head, index, leaf, release, publishers, signers, keyids, artifacts })
 }
 
 /// The release that a proof file is for, whatever the question: steps 1 to 5 of [`verify`].
@@ -143,63 +185,10 @@ pub struct Stated {
     pub release: Release,
 }
 
-/// The release that a proof file is for, to explain a refusal. Never install anything on the strength of it.
+/// The release that a proof is for, to explain a refusal. Never install anything on the strength of it.
 #[must_use]
-pub fn stated(proof: &[u8], trust: Trust<'_>) -> Option<Stated> {
-    let Opened { head, index, leaf, verified, .. } = open(proof, trust).ok()?;
-    let Statement::Release(release) = verified.into_statement() else { return None };
-    Some(Stated { origin: head.get().origin.to_string(), index, leaf, release })
-}
-
-/// An entry that is in a log, with a statement by an authorized publisher.
-pub(super) struct Opened {
-    pub(super) head: Cosigned<Checkpoint>,
-    pub(super) index: LeafIndex,
-    pub(super) leaf: Hash,
-    /// Hash of what was signed.
-    pub(super) payload: Hash,
-    /// The keys that signed it.
-    pub(super) keyids: Vec<Hash>,
-    pub(super) verified: VerifiedStatement,
-}
-
-/// Steps 1 to 5, for a statement of any type.
-pub(super) fn open(proof: &[u8], trust: Trust<'_>) -> Result<Opened, Refusal> {
-    // 1. to 4.
-    let Logged { head, index, leaf, entry } = open_logged(proof, trust.policy)?;
-    // 5. Signature by a publisher that may speak for the package and kind, for this log or for any.
-    let envelope = Envelope::parse_entry(&entry).map_err(Refusal::EntryMalformed)?;
-    let verified =
-        trust.publishers.verify(&envelope, head.get().origin.as_str()).map_err(Refusal::Publisher)?;
-    let payload = Hash::digest(envelope.payload());
-    let keyids = envelope.signatures().iter().map(|(keyid, _)| *keyid).collect();
-    Ok(Opened { head, index, leaf, payload, keyids, verified })
-}
-
-/// An entry that is in a log; it need not be a statement.
-pub(super) struct Logged {
-    pub(super) head: Cosigned<Checkpoint>,
-    pub(super) index: LeafIndex,
-    /// Its leaf hash.
-    pub(super) leaf: Hash,
-    pub(super) entry: Vec<u8>,
-}
-
-/// Steps 1 to 4.
-pub(super) fn open_logged(proof: &[u8], policy: &Policy) -> Result<Logged, Refusal> {
-    // 1. The proof file parses.
-    let file = ProofFile::parse(proof).map_err(Refusal::ProofMalformed)?;
-    // 2. A trusted log signed the checkpoint.
-    let signed = checkpoint::open_note(file.checkpoint, policy.logs()).map_err(Refusal::Checkpoint)?;
-    // 3. The witness quorum.
-    let head = policy.check_owned(signed).map_err(Refusal::Quorum)?;
-    // 4. Inclusion of the entry, carried in `extra`.
-    let entry = file.extra.ok_or(Refusal::EntryMissing)?;
-    let Checkpoint { size, root, .. } = head.get();
-    let leaf = Hash::leaf(&entry);
-    verify_inclusion(file.index, *size, &leaf, &file.proof, root)
-        .map_err(|source| Refusal::NotIncluded { index: file.index, source })?;
-    Ok(Logged { head, index: file.index, leaf, entry })
+pub fn stated(proof: &[u8], artifact: Artifact<'_>, trust: Trust<'_>) -> Option<Stated> {
+    Proven::open(proof, trust).ok()?.stated(artifact)
 }
 
 /// Step 7 alone: a quorum cosigned this head, neither too long ago nor in the future. Callers use it for a newer head

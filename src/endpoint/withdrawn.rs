@@ -3,12 +3,11 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::verify::{Logged, Opened, open, open_logged};
-use super::{Refusal, Trust};
+use super::{Proven, Refusal, Trust};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::{Cosigned, Policy};
 use crate::merkle::Hash;
-use crate::release::{Envelope, Publishers, Statement, Withdrawal, check_log};
+use crate::release::{Envelope, Publishers, Withdrawal, check_log};
 
 /// A withdrawal in a log, by a trusted publisher. Only [`verify_withdrawal`] makes one.
 ///
@@ -24,6 +23,16 @@ pub struct ProvenWithdrawal {
 }
 
 impl ProvenWithdrawal {
+    /// Makes one, of a withdrawal that is proven.
+    pub(super) const fn new(
+        head: Cosigned<Checkpoint>,
+        statement: Hash,
+        withdrawal: Withdrawal,
+        publishers: Vec<String>,
+    ) -> Self {
+        Self { head, statement, withdrawal, publishers, released: None }
+    }
+
     /// The tree head that it is proven under.
     #[must_use]
     pub const fn head(&self) -> &Cosigned<Checkpoint> {
@@ -73,14 +82,14 @@ impl ProvenWithdrawal {
 /// # Errors
 /// [`Refusal`].
 pub fn verify_withdrawal(proof: &[u8], trust: Trust<'_>) -> Result<ProvenWithdrawal, Refusal> {
-    let Opened { head, leaf, verified, .. } = open(proof, trust)?;
-    let publishers = verified.publishers().to_vec();
-    match verified.into_statement() {
-        Statement::Withdrawal(withdrawal) => {
-            Ok(ProvenWithdrawal { head, statement: leaf, withdrawal, publishers, released: None })
-        }
-        other => Err(Refusal::NotAWithdrawal { seen: other.kind() }),
-    }
+    let proven = Proven::open(proof, trust)?;
+    let entry = &proven.entries[0];
+    let verified = &proven.opened(entry)?.verified;
+    let statement = verified.statement();
+    let withdrawal =
+        statement.as_withdrawal().ok_or_else(|| Refusal::NotAWithdrawal { seen: statement.kind() })?;
+    let (leaf, publishers) = (entry.leaf, verified.publishers().to_vec());
+    Ok(ProvenWithdrawal::new(proven.head.clone(), leaf, withdrawal.clone(), publishers))
 }
 
 /// Reads a withdrawal that is in a log, by any publisher: steps 1 to 4 of [`verify`](fn@super::verify). `None`
@@ -90,8 +99,9 @@ pub fn verify_withdrawal(proof: &[u8], trust: Trust<'_>) -> Result<ProvenWithdra
 /// and then the user must be told before installing the release.
 #[must_use]
 pub fn logged_withdrawal(proof: &[u8], policy: &Policy) -> Option<Withdrawal> {
-    let Logged { head, entry, .. } = open_logged(proof, policy).ok()?;
-    let statement = Statement::parse(Envelope::parse_entry(&entry).ok()?.payload()).ok()?;
-    check_log(&statement, head.get().origin.as_str()).ok()?;
+    let nobody = Publishers::default();
+    let proven = Proven::open(proof, Trust { policy, publishers: &nobody, gate: &[] }).ok()?;
+    let statement = proven.entries[0].claimed()?;
+    check_log(statement, proven.head.get().origin.as_str()).ok()?;
     statement.as_withdrawal().cloned()
 }

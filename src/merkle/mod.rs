@@ -7,6 +7,7 @@
 
 mod edge;
 mod hash;
+mod joint;
 mod manifest;
 mod partial;
 mod plan;
@@ -17,6 +18,7 @@ mod verify;
 
 pub use edge::{Growth, RightEdge, TileHashes};
 pub use hash::{HASH_BYTES, Hash, Rfc6962, hex_hash};
+pub use joint::{join_proofs, verify_joint};
 pub(crate) use manifest::multi_proof_length;
 pub use manifest::{MAX_MANIFEST_FILES, MAX_MULTI_PROOF, Manifest, MultiProof, manifest_leaf};
 pub use partial::PartialTiles;

@@ -241,7 +241,7 @@ fn complete_root(hashes: &[Hash]) -> Hash {
 }
 
 /// Largest power of two below `count`, which is at least 2: k of RFC 6962 section 2.1.
-fn split_point(count: u64) -> u64 {
+pub(super) fn split_point(count: u64) -> u64 {
     1 << (u64::BITS - 1 - (count - 1).leading_zeros())
 }
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`ProofFile`] | `.tlog-proof` files: c2sp.org/tlog-proof |
 //! | [`FilesProof`] | `.tlog-files` files, which prove some files of a release with a manifest |
+//! | [`ProofBundle`] | `.tlog-bundle` files: docs/bundles.md |
 //! | [`bundle`] | entry bundles: c2sp.org/tlog-tiles |
 //! | [`fork`] | `.tlog-fork` files, which prove that a log forked |
 //! | [`wire`] | bodies of requests to witnesses: c2sp.org/tlog-witness |
@@ -12,6 +13,7 @@ pub mod bundle;
 mod file;
 mod files;
 pub mod fork;
+mod proof_bundle;
 pub mod wire;
 
 use alloc::vec::Vec;
@@ -22,6 +24,7 @@ use crate::merkle::{Hash, MAX_PROOF_HASHES};
 
 pub use file::*;
 pub use files::*;
+pub use proof_bundle::{JoinError, MAX_BUNDLE_BYTES, MAX_BUNDLE_ENTRIES, MAX_PROOF_BYTES, ProofBundle};
 
 /// A line and its number, from one.
 type Line<'a> = (usize, &'a str);
@@ -35,6 +38,16 @@ fn split<'a>(
     bytes: &'a [u8],
     limit: usize,
 ) -> Result<(Vec<Line<'a>>, &'a str), FormatError> {
+    split_within(what, bytes, limit, MAX_HEAD_LINES)
+}
+
+/// Like [`split`], with a number of lines to look at.
+fn split_within<'a>(
+    what: &'static str,
+    bytes: &'a [u8],
+    limit: usize,
+    most_lines: usize,
+) -> Result<(Vec<Line<'a>>, &'a str), FormatError> {
     cap(what, bytes.len(), limit)?;
     let text = utf8(what, bytes)?;
     // Lines are long: to look for newlines alone is faster than `split_once`.
@@ -43,7 +56,7 @@ fn split<'a>(
         .find(|at| text.as_bytes().get(at + 1) == Some(&b'\n'))
         .ok_or_else(|| FormatError::malformed(what, "an empty line before the checkpoint", "none"))?;
     // A few more than any format allows, so that a file of short lines costs no more than its own size.
-    Ok((numbered(&text[..end]).take(MAX_HEAD_LINES).collect(), &text[end + 2..]))
+    Ok((numbered(&text[..end]).take(most_lines).collect(), &text[end + 2..]))
 }
 
 fn numbered(text: &str) -> impl Iterator<Item = Line<'_>> {

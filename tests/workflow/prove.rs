@@ -235,3 +235,98 @@ fn a_proof_that_does_not_check_is_not_written() {
     world.run(&format!("prove one.bin --log {}", opaque.url)).failed(3, "has no search");
     assert!(!world.path("one.bin.tlog-proof").exists());
 }
+
+/// What `auditor` says about `one.bin`, today.
+fn verified(result: &str) -> Value {
+    json!({
+        "policy": { "uri": "https://example.com/policy" }, "resourceUri": SCANNER,
+        "timeVerified": "2026-01-31T12:00:00Z", "verificationResult": result,
+        "verifiedLevels": ["SLSA_BUILD_LEVEL_3"], "verifier": { "id": "https://example.com/auditor" },
+    })
+}
+
+#[test]
+fn a_release_comes_with_the_attestations_that_a_gate_asks_for() {
+    const SUMMARY: &str = "https://slsa.dev/verification_summary/v1";
+    let (world, server) = scene();
+    let rules = "[[require]]\npurls = [\"pkg:generic/example/*\"]\nattestation = \"verification-summary\"\n\
+                 from = [\"auditor\"]\nlevels = [\"SLSA_BUILD_LEVEL_2\"]\n";
+    world.write("rules.toml", rules);
+    let files = "--policy log/endpoint.policy --publishers log/publishers.toml";
+    world.run(&format!("trust make {files} --require rules.toml --out endpoint.trust")).done();
+    let shown = world.run("trust show endpoint.trust").done().stdout;
+    let needs = "needs      for anything of pkg:generic/example/*: verification-summary by 1 of (auditor), result PASSED, levels SLSA_BUILD_LEVEL_2\n";
+    assert!(shown.contains(needs), "{shown}");
+    let verify = |more: &str| world.run(&format!("verify one.bin --trust endpoint.trust{more}"));
+    // The proof file alone, and a bundle made too early.
+    let ran = verify("").refused("attestations");
+    assert!(
+        ran.stderr.contains("verification-summary by 1 of (auditor): saw none; missing auditor"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.stderr.contains("treehead prove FILE --log URL --trust TRUST --with-attestations"),
+        "{ran:?}"
+    );
+    let with = " --trust endpoint.trust --with-attestations";
+    prove(&world, &server, with).done();
+    verify("").refused("attestations");
+    attest(&world, &server, SUMMARY, &verified("PASSED"));
+    let ran = prove(&world, &server, with).done();
+    assert!(
+        ran.stdout.starts_with("2 entries of the log under one tree head\nbundle  one.bin.tlog-bundle\n"),
+        "{ran:?}"
+    );
+    // The bundle beside the artifact counts, whether there is a proof file or not.
+    verify("").done();
+    let told = verify(" --json").done().json();
+    assert_eq!((&told["ok"], &told["index"]), (&true.into(), &0.into()));
+    verify(" --proof one.bin.tlog-proof").refused("attestations");
+    std::fs::remove_file(world.path("one.bin.tlog-proof")).unwrap();
+    verify("").done();
+    let shown = world.run("inspect one.bin.tlog-bundle").done().stdout;
+    assert!(shown.starts_with("a bundle of 2 entries of 2, with 0 hashes\n"), "{shown}");
+    // The gate of installers takes the trust file, too.
+    let gate = "trust = \"endpoint.trust\"\n[[rule]]\npackages = [\"*\"]\nunlogged = \"require\"\n";
+    world.write("gate.toml", gate);
+    world.run("gate one.bin --config gate.toml").done();
+    // What was said last counts.
+    attest(&world, &server, SUMMARY, &verified("FAILED"));
+    prove(&world, &server, with).done();
+    let ran = verify("").refused("attestations");
+    assert!(ran.stderr.contains("missing auditor (another result, at leaf 2)"), "{ran:?}");
+    world.run("gate one.bin --config gate.toml").refused("attestations");
+    // Without a gate nothing is asked; a withdrawal in the bundle is heeded.
+    world.run(&format!("verify one.bin {VERIFY}")).done();
+    prove(&world, &server, "").done();
+    withdraw(&world, &server, "one.bin", &publisher(&world));
+    prove(&world, &server, " --with-attestations").done();
+    world.run(&format!("verify one.bin {VERIFY}")).refused("withdrawn");
+    world
+        .run("verify one.bin --trust endpoint.trust --policy log/endpoint.policy")
+        .failed(2, "cannot be used with");
+}
+
+#[test]
+fn one_bundle_proves_several_artifacts() {
+    let (world, server) = scene();
+    world.publish(&server, "two.bin", "two", 2).done();
+    let ran = world.run(&format!(
+        "prove one.bin two.bin --log {} --with-attestations --out both.tlog-bundle",
+        server.url
+    ));
+    assert!(ran.done().stdout.starts_with("2 entries of the log"));
+    let told = world.run(&format!("verify one.bin two.bin {VERIFY} --proof both.tlog-bundle --json")).done();
+    let places: Vec<u64> = told.json_lines().iter().map(|line| line["index"].as_u64().unwrap()).collect();
+    assert_eq!(places, [0, 1]);
+    // A bundle is also a head that somebody kept.
+    world.run(&format!("fsck {} --policy log/endpoint.policy --since both.tlog-bundle", server.url)).done();
+    // Without a trust file, everything that was stated comes along.
+    let many = json!({
+        "buildDefinition": { "buildType": "https://example.com/make", "externalParameters": {} },
+        "runDetails": { "builder": { "id": "https://example.com/builder" } },
+    });
+    attest(&world, &server, "https://slsa.dev/provenance/v1", &many);
+    let ran = world.run(&format!("prove one.bin --log {} --with-attestations", server.url)).done();
+    assert!(ran.stdout.starts_with("2 entries of the log"), "{ran:?}");
+}

@@ -369,5 +369,5 @@ fn several_keys_in_a_file_are_told_apart() {
     world.write("keys", fill("$E1\r\n$M1\n\n"));
     world.run("inspect keys").done();
     world.write("keys", fill("$E1\n$M1\nw3\n"));
-    world.run("inspect keys").failed(2, "expected a proof file, fork evidence, a checkpoint");
+    world.run("inspect keys").failed(2, "expected a proof file, a bundle, fork evidence, a checkpoint");
 }

@@ -4,9 +4,17 @@ mod lock;
 mod read;
 mod replace;
 
-pub use crate::endpoint::proof_path;
+use std::path::{Path, PathBuf};
+
+pub use crate::endpoint::{bundle_path, proof_path};
 pub use lock::lock;
 pub use read::{
     hash_artifact, note_signer, open, parse, policy, publisher_key, read, read_secret, read_up_to,
 };
 pub use replace::{OutFile, Replacement, create_new, dir_of, is_same, prepare, prepare_out, replace};
+
+/// The proof beside an artifact: its bundle, which may have more than its proof file, or else the proof file.
+pub fn proof_beside(artifact: &Path) -> PathBuf {
+    let bundle = bundle_path(artifact);
+    if bundle.exists() { bundle } else { proof_path(artifact) }
+}

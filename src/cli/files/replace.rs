@@ -9,7 +9,8 @@ use super::read::read_up_to;
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::cli::exit::Failure;
 use crate::disk::check_plain;
-use crate::{proof, release};
+use crate::proof::{self, ProofBundle};
+use crate::release;
 
 /// Writes a new file with this mode, durably.
 pub fn create_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
@@ -53,7 +54,7 @@ impl OutFile {
     /// Whether these bytes are a file of this kind.
     fn is_one(self, bytes: &[u8]) -> bool {
         match self {
-            Self::Proof => bytes.starts_with(proof::HEADER.as_bytes()),
+            Self::Proof => bytes.starts_with(proof::HEADER.as_bytes()) || ProofBundle::is_one(bytes),
             Self::Policy => Policy::parse(bytes).is_ok(),
             Self::Manifest => bytes.starts_with(release::MANIFEST_HEADER.as_bytes()),
             Self::Delta => bytes.starts_with(release::DELTA_HEADER.as_bytes()),

@@ -21,7 +21,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     let gate = Gate::open(&args.config)?;
     let settings = gate.settings();
     let places = Arc::new(Places {
-        policy: settings.policy.display().to_string(),
+        policy: settings.trust.as_ref().unwrap_or(&settings.policy).display().to_string(),
         evidence: EvidenceDir::new(settings.state.join("evidence")),
     });
     let known = Arc::clone(&places);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args as ClapArgs};
 
+use crate::cli::trusting::Trusting;
 use crate::cli::values::{parse_duration, parse_kind, parse_pin};
 use crate::client::is_address;
 use crate::endpoint::PackagePin;
@@ -19,6 +20,7 @@ Examples:
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --publishers publishers.toml
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint
   treehead verify dist/*.tar.gz --policy endpoint.policy --json    a line for each
+  treehead verify dist/*.tar.gz --trust endpoint.trust --proof scanner-4.2.0.tlog-bundle
   treehead verify /tmp/download --proof scanner-4.2.0.tar.gz.tlog-proof --policy endpoint.policy \\
       --name scanner-4.2.0.tar.gz --purl pkg:generic/example/scanner@4.2.0 --channel stable
   treehead verify rules/ --manifest rules.manifest --policy endpoint.policy
@@ -71,7 +73,7 @@ pub struct Verify {
     /// With --manifest: write the whole manifest here if all is well, also after a delta
     #[arg(long, value_name = "FILE", requires = "manifest")]
     pub write_manifest: Option<PathBuf>,
-    /// One proof file for all of them [default: FILE.tlog-proof of each]
+    /// One proof file or bundle for all of them [default: FILE.tlog-bundle of each, or else FILE.tlog-proof]
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
     /// Name of the artifact you want, as in the release; the name of FILE is then ignored
@@ -96,12 +98,8 @@ pub struct Verify {
     /// Audience that the release must be for [default: everyone]
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub audience: Option<String>,
-    /// Trusted logs, witnesses and quorum
-    #[arg(long, value_name = "FILE")]
-    pub policy: PathBuf,
-    /// Publishers to trust [default: publishers.toml beside the policy]
-    #[arg(long, value_name = "FILE")]
-    pub publishers: Option<PathBuf>,
+    #[command(flatten)]
+    pub trusting: Trusting,
     /// Directory where this endpoint remembers what it saw
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,

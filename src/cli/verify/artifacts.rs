@@ -8,7 +8,7 @@ use crate::cli::exit::Failure;
 use crate::cli::{files, output};
 use crate::endpoint::hash_reader;
 use crate::merkle::Hash;
-use crate::proof::MAX_PROOF_FILE_BYTES;
+use crate::proof::MAX_PROOF_BYTES;
 
 /// An artifact that the user named.
 pub struct Asked {
@@ -78,8 +78,8 @@ pub fn with_proof(
     name: Option<&str>,
     digest: Hash,
 ) -> Result<Artifact, Failure> {
-    let proof = proof.map_or_else(|| files::proof_path(artifact), Path::to_owned);
+    let proof = proof.map_or_else(|| files::proof_beside(artifact), Path::to_owned);
     // One byte more than allowed, so that the endpoint refuses a file that is too large.
-    let proof = files::read_up_to(&proof, MAX_PROOF_FILE_BYTES + 1)?;
+    let proof = files::read_up_to(&proof, MAX_PROOF_BYTES + 1)?;
     Ok(Artifact { name: name.map(ToOwned::to_owned), digest, proof })
 }

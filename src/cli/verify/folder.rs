@@ -16,7 +16,7 @@ use crate::endpoint::{
 };
 use crate::format::{FormatError, quote};
 use crate::merkle::Hash;
-use crate::proof::{FilesProof, MAX_FILES_PROOF_BYTES, MAX_PROOF_FILE_BYTES};
+use crate::proof::{FilesProof, MAX_FILES_PROOF_BYTES, MAX_PROOF_BYTES};
 use crate::release::{DeltaError, FileManifest, MAX_MANIFEST_BYTES};
 
 /// Most paths that a refusal names of each kind.
@@ -58,8 +58,8 @@ impl Run<'_> {
 
     /// Reads the release's proof file. One byte more than allowed, so that the endpoint refuses a file that is too large.
     fn proof(&self, manifest: &Path) -> Result<Vec<u8>, Failure> {
-        let path = self.args.proof.clone().unwrap_or_else(|| files::proof_path(manifest));
-        files::read_up_to(&path, MAX_PROOF_FILE_BYTES + 1)
+        let path = self.args.proof.clone().unwrap_or_else(|| files::proof_beside(manifest));
+        files::read_up_to(&path, MAX_PROOF_BYTES + 1)
     }
 
     fn question<'q>(&'q self, artifact: Artifact<'q>, proof: &'q [u8]) -> Question<'q> {

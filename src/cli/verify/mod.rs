@@ -17,13 +17,11 @@ use artifacts::Asked;
 use failure::{Places, failure, tell};
 
 use super::exit::{self, CliResult, Failure};
-use super::files;
-use super::output::{path, say};
+use super::output::say;
 use crate::client;
 use crate::disk::evidence_dir::EvidenceDir;
 use crate::endpoint::{Accepted, Artifact, Endpoint, Freshness, Online, Pins, Question, Stated, stated};
 use crate::note::Note;
-use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 
 pub fn run(args: &Verify, json: bool) -> CliResult {
     let places = Arc::new(Places::of(args));
@@ -78,19 +76,8 @@ fn print(
 }
 
 fn endpoint(args: &Verify, places: &Arc<Places>) -> Result<Endpoint, Failure> {
-    let policy = files::policy(&args.policy)?;
-    let publishers_path =
-        args.publishers.clone().unwrap_or_else(|| args.policy.with_file_name("publishers.toml"));
-    if args.publishers.is_none() && !publishers_path.exists() {
-        return Err(Failure::CouldNotTell(format!(
-            "{} does not exist: name the publishers you believe with --publishers FILE",
-            path(&publishers_path)
-        )));
-    }
-    let publishers =
-        files::parse(&publishers_path, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;
     let places = Arc::clone(places);
-    let endpoint = Endpoint::new(policy, publishers).on_notice(move |notice| tell(notice, &places));
+    let endpoint = args.trusting.endpoint()?.on_notice(move |notice| tell(notice, &places));
     Ok(match &args.state {
         Some(dir) => endpoint.with_state_dir(dir),
         None => endpoint,
@@ -101,7 +88,7 @@ impl Places {
     fn of(args: &Verify) -> Self {
         let evidence =
             args.state.as_deref().map_or_else(|| Path::new(".").to_owned(), |dir| dir.join("evidence"));
-        Self { policy: args.policy.display().to_string(), evidence: EvidenceDir::new(evidence) }
+        Self { policy: args.trusting.file().display().to_string(), evidence: EvidenceDir::new(evidence) }
     }
 }
 
@@ -128,7 +115,8 @@ fn about(asked: &Asked, endpoint: &Endpoint) -> Map<String, Value> {
     add("file", asked.file.clone().into());
     let Ok(artifact) = &asked.read else { return about };
     add("digest", artifact.digest.to_hex().into());
-    if let Some(stated) = stated(&artifact.proof, endpoint.trust()) {
+    let of = Artifact::File { digest: &artifact.digest, name: None };
+    if let Some(stated) = stated(&artifact.proof, of, endpoint.trust()) {
         add_stated(&mut about, stated);
     }
     about

@@ -4,11 +4,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::super::FileError;
+use super::super::proven::claims;
 use super::Arrival;
 use crate::disk::open_plain;
 use crate::merkle::Hash;
-use crate::proof::{MAX_PROOF_FILE_BYTES, ProofFile};
-use crate::release::{Envelope, Release};
+use crate::proof::MAX_PROOF_BYTES;
 
 /// The proof files that were found for an artifact, most likely first.
 #[derive(Debug, Default)]
@@ -32,20 +32,28 @@ impl AtHand {
             }
             return found;
         }
-        arrival.artifact.file().into_iter().for_each(|file| found.read(proof_path(file)));
+        arrival.artifact.file().into_iter().for_each(|file| found.read_both(file));
         // A name of several segments is no file's in a folder.
         let name = arrival.file_name().and_then(|name| Path::new(name).file_name());
         for folder in folders {
-            found.read(proof_path(&folder.join(digest.to_hex())));
-            name.iter().for_each(|name| found.read(proof_path(&folder.join(name))));
+            found.read_both(&folder.join(digest.to_hex()));
+            name.iter().for_each(|name| found.read_both(&folder.join(name)));
         }
         found
+    }
+
+    /// Reads the proof file and the bundle that are named after an artifact.
+    fn read_both(&mut self, artifact: &Path) {
+        self.read(bundle_path(artifact));
+        // One name for each place is enough to say where it was looked for.
+        self.tried.pop();
+        self.read(proof_path(artifact));
     }
 
     fn read(&mut self, path: PathBuf) {
         let mut proof = Vec::new();
         // One byte more than allowed, so that the endpoint refuses a file that is too large.
-        let limit = MAX_PROOF_FILE_BYTES as u64 + 1;
+        let limit = MAX_PROOF_BYTES as u64 + 1;
         match open_plain(&path).and_then(|file| file.take(limit).read_to_end(&mut proof)) {
             Ok(_) if self.proofs.contains(&proof) => {}
             Ok(_) => self.proofs.push(proof),
@@ -59,17 +67,19 @@ impl AtHand {
 /// The path of an artifact's proof file, `FILE.tlog-proof`.
 #[must_use]
 pub fn proof_path(artifact: &Path) -> PathBuf {
-    let mut name = artifact.as_os_str().to_owned();
-    name.push(".tlog-proof");
-    name.into()
+    with_ending(artifact, ".tlog-proof")
 }
 
-/// Reports whether a proof file claims to be of a release with this artifact. Nothing of it is verified.
-fn claims(proof: &[u8], digest: &Hash) -> bool {
-    let entry = ProofFile::parse(proof).ok().and_then(|file| file.extra);
-    let envelope = entry.and_then(|entry| Envelope::parse_entry(&entry).ok());
-    let release = envelope.and_then(|envelope| Release::parse(envelope.payload()).ok());
-    release.is_some_and(|release| release.subjects.iter().any(|subject| subject.sha256 == *digest))
+/// The path of an artifact's bundle, `FILE.tlog-bundle`.
+#[must_use]
+pub fn bundle_path(artifact: &Path) -> PathBuf {
+    with_ending(artifact, ".tlog-bundle")
+}
+
+fn with_ending(artifact: &Path, ending: &str) -> PathBuf {
+    let mut name = artifact.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 /// Picks the proof to judge an artifact by: of those that claim to be of it, the first that verifies, or else the

@@ -15,8 +15,8 @@ use std::path::Path;
 use super::check_error::Notice;
 use super::open::parse;
 use super::{
-    Artifact, BatchArrival, BatchArtifact, Endpoint, Freshness, Online, OpenError, OwnedPins, Question,
-    Verdict, hash_artifacts, stated, verify,
+    Artifact, BatchArrival, BatchArtifact, Endpoint, Freshness, MAX_TRUST_BYTES, Online, OpenError,
+    OwnedPins, Question, TrustFile, Verdict, hash_artifacts, stated, verify,
 };
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::merkle::Hash;
@@ -25,7 +25,7 @@ use at_hand::{AtHand, choose};
 use fetch::Fetcher;
 use rules::Facts;
 
-pub use at_hand::proof_path;
+pub use at_hand::{bundle_path, proof_path};
 pub use rules::{PurlTemplate, Rule, TemplateError, Unlogged};
 pub use ruling::{NoProof, Ruled, Ruling, Stop};
 pub use settings::{GateSettings, MAX_GATE_BYTES};
@@ -173,10 +173,14 @@ impl Gate {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let settings = |bytes: &[u8]| GateSettings::parse(bytes, dir);
         let settings = parse(path, "a gate's settings file", MAX_GATE_BYTES, settings)?;
-        let policy = parse(&settings.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
-        let publishers = &settings.publishers;
-        let publishers = parse(publishers, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;
-        let endpoint = Endpoint::new(policy, publishers).with_state_dir(&settings.state);
+        let endpoint = if let Some(trust) = &settings.trust {
+            Endpoint::trusting(parse(trust, "a trust file", MAX_TRUST_BYTES, TrustFile::parse)?)
+        } else {
+            let policy = parse(&settings.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+            let (path, what) = (&settings.publishers, "a publishers file");
+            Endpoint::new(policy, parse(path, what, MAX_PUBLISHERS_BYTES, Publishers::parse)?)
+        };
+        let endpoint = endpoint.with_state_dir(&settings.state);
         Ok(Self { endpoint, settings })
     }
 
@@ -283,7 +287,8 @@ impl Gate {
             ruled[case.at].ruling = match verdict {
                 Ok(accepted) => Ruling::Proven(Box::new(accepted)),
                 Err(error) => {
-                    let stated = stated(case.proof(), self.endpoint.trust()).map(Box::new);
+                    let of = Artifact::File { digest: &case.digest, name: None };
+                    let stated = stated(case.proof(), of, self.endpoint.trust()).map(Box::new);
                     Ruling::Stopped(Box::new(Stop::Refused { error, stated }))
                 }
             };

@@ -15,6 +15,8 @@ pub const MAX_GATE_BYTES: usize = 256 * 1024;
 /// The settings of a [`Gate`](super::Gate).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GateSettings {
+    /// The trust file. `None`: the policy and the publishers file instead.
+    pub trust: Option<PathBuf>,
     /// The policy file.
     pub policy: PathBuf,
     /// The publishers file.
@@ -38,6 +40,7 @@ pub struct GateSettings {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SettingsText {
+    trust: Option<String>,
     policy: Option<String>,
     publishers: Option<String>,
     state: Option<String>,
@@ -90,9 +93,14 @@ impl GateSettings {
         if text.log.is_some() && !text.fetch && !text.online {
             return Err(root.key("log").malformed("fetch or online, if there is a log to ask", "neither"));
         }
+        if text.trust.is_some() && (text.policy.is_some() || text.publishers.is_some()) {
+            let expected = "a trust file alone, or a policy and a publishers file";
+            return Err(root.key("trust").malformed(expected, "both"));
+        }
         let rules = text.rules.into_iter().enumerate();
         Ok(Self {
             proofs: folders.collect::<Result<_, _>>()?,
+            trust: text.trust.map(|trust| path("trust", Some(trust), "")).transpose()?,
             policy: path("policy", text.policy, POLICY_FILE)?,
             publishers: path("publishers", text.publishers, PUBLISHERS_FILE)?,
             state: path("state", text.state, STATE_DIR)?,

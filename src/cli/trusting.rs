@@ -1,0 +1,93 @@
+//! Whom a command trusts: `--trust`, or `--policy` and `--publishers`. The one place where their files are read.
+
+use std::path::{Path, PathBuf};
+
+use super::exit::Failure;
+use super::{files, output};
+use crate::checkpoint::policy::Policy;
+use crate::endpoint::{Endpoint, MAX_TRUST_BYTES, Requirement, TrustFile};
+use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
+
+/// For commands that judge releases.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Trusting {
+    /// Everything to trust in one file, with the attestations that releases need, instead of --policy and --publishers
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["policy", "publishers"])]
+    pub trust: Option<PathBuf>,
+    /// Trusted logs, witnesses and quorum
+    #[arg(long, value_name = "FILE", required_unless_present = "trust")]
+    pub policy: Option<PathBuf>,
+    /// Publishers to trust [default: publishers.toml beside the policy]
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    pub publishers: Option<PathBuf>,
+}
+
+/// For commands that judge tree heads.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TrustedHeads {
+    /// A trust file, whose policy counts, instead of --policy
+    #[arg(long, value_name = "FILE", conflicts_with = "policy")]
+    pub trust: Option<PathBuf>,
+    /// Trusted logs, witnesses and quorum
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+}
+
+/// Reads a trust file.
+pub fn trust_file(path: &Path) -> Result<TrustFile, Failure> {
+    files::parse(path, "a trust file", MAX_TRUST_BYTES, TrustFile::parse)
+}
+
+impl Trusting {
+    /// An endpoint that trusts what the files say, and remembers nothing.
+    pub fn endpoint(&self) -> Result<Endpoint, Failure> {
+        if let Some(path) = &self.trust {
+            return Ok(Endpoint::trusting(trust_file(path)?));
+        }
+        let path = self.file();
+        let policy = files::policy(path)?;
+        let beside = path.with_file_name("publishers.toml");
+        if self.publishers.is_none() && !beside.exists() {
+            return Err(Failure::CouldNotTell(format!(
+                "{} does not exist: name the publishers you believe with --publishers FILE",
+                output::path(&beside)
+            )));
+        }
+        let publishers = self.publishers.as_deref().unwrap_or(&beside);
+        let publishers =
+            files::parse(publishers, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;
+        Ok(Endpoint::new(policy, publishers))
+    }
+
+    /// The file that names the logs.
+    pub fn file(&self) -> &Path {
+        self.trust.as_ref().or(self.policy.as_ref()).map_or(Path::new(""), PathBuf::as_path)
+    }
+}
+
+impl TrustedHeads {
+    /// The policy of a command that needs one.
+    pub fn required(&self) -> Result<Policy, Failure> {
+        let missing = || {
+            Failure::Usage("whom to trust is not said: expected --policy <FILE> or --trust <FILE>".to_owned())
+        };
+        self.policy()?.ok_or_else(missing)
+    }
+
+    /// The policy, if one was named.
+    pub fn policy(&self) -> Result<Option<Policy>, Failure> {
+        self.policy_and_gate().map(|(policy, _)| policy)
+    }
+
+    /// The policy, if one was named, and the gate of the trust file.
+    pub fn policy_and_gate(&self) -> Result<(Option<Policy>, Option<Vec<Requirement>>), Failure> {
+        match (&self.trust, &self.policy) {
+            (Some(path), _) => {
+                let (policy, _, gate) = trust_file(path)?.into_parts();
+                Ok((Some(policy), Some(gate)))
+            }
+            (None, Some(path)) => Ok((Some(files::policy(path)?), None)),
+            (None, None) => Ok((None, None)),
+        }
+    }
+}

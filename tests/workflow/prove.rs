@@ -321,6 +321,13 @@ fn one_bundle_proves_several_artifacts() {
     assert_eq!(places, [0, 1]);
     // A bundle is also a head that somebody kept.
     world.run(&format!("fsck {} --policy log/endpoint.policy --since both.tlog-bundle", server.url)).done();
+    // So does the bundle of a release with several artifacts.
+    let release = "--kind build --purl pkg:generic/example/scanner@3.0 --channel stable --sequence 3";
+    let line = format!("publish one.bin two.bin --log {} --key publisher.pem {release}", server.url);
+    let out = " --out both.tlog-bundle";
+    world.run(&format!("{line}{out}")).done();
+    assert!(world.read("both.tlog-bundle").starts_with(b"treehead-bundle@v1\nentry 2 "));
+    world.run(&format!("verify one.bin two.bin {VERIFY} --proof both.tlog-bundle")).done();
     // Without a trust file, everything that was stated comes along.
     let many = json!({
         "buildDefinition": { "buildType": "https://example.com/make", "externalParameters": {} },

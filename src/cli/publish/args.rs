@@ -75,7 +75,8 @@ pub struct Publish {
     /// Origin of the log that is meant: sign for no other one, whatever answers at --log
     #[arg(long, value_name = "NAME")]
     pub origin: Option<String>,
-    /// Where to write the proof: a file, or a directory, which gets NAME.tlog-proof for each artifact
+    /// Where to write the proof: a file, also one bundle for all artifacts, NAME.tlog-bundle; or a directory, which
+    /// gets NAME.tlog-proof for each artifact
     /// [default: FILE.tlog-proof beside each FILE]
     #[arg(long, value_name = "FILE|DIR")]
     pub out: Option<PathBuf>,

@@ -17,6 +17,7 @@ use crate::cli::files::{self, OutFile, Replacement};
 use crate::cli::{output, statement};
 use crate::client::{Appended, Numbering, Wait, check_answer};
 use crate::format::cap_count;
+use crate::proof::ProofBundle;
 use crate::release::{MAX_SUBJECTS, ManifestRef, PublisherSigner, Release, Source};
 
 pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResult {
@@ -136,9 +137,14 @@ fn save(
     let proof = log.ask("send the proof", |client| client.add(entry, wait))?;
     check_answer(&proof, entry, logs)?;
     warn_of_another_signature(&proof, signer);
-    let text = proof.to_string();
     for place in places {
         let path = place.path().display().to_string();
+        let is_bundle = place.path().extension().is_some_and(|ending| ending == "tlog-bundle");
+        let bundle = is_bundle.then(|| ProofBundle::join(std::slice::from_ref(&proof)));
+        let bundle = bundle.transpose().map_err(|e| {
+            Failure::CouldNotTell(format!("{} answered with a proof for no bundle: {e}", log.url()))
+        })?;
+        let text = bundle.map_or_else(|| proof.to_string(), |bundle| bundle.to_string());
         place.finish(text.as_bytes())?;
         written.push(path);
     }

@@ -7,6 +7,7 @@ use super::artifact::Artifact;
 use super::target::NOT_SENT;
 use crate::cli::exit::Failure;
 use crate::cli::files::{self, OutFile};
+use crate::cli::output::say;
 use crate::endpoint::manifest_of_folder;
 use crate::release::{MANIFEST_EXTENSION, ManifestRef};
 
@@ -18,7 +19,7 @@ pub struct Folder {
 }
 
 /// Hashes the folder, and writes its manifest before anything is sent; `None` without `--manifest`.
-pub fn read(args: &Publish) -> Result<Option<Folder>, Failure> {
+pub fn read(args: &Publish, json: bool) -> Result<Option<Folder>, Failure> {
     let Some(out) = &args.manifest else { return Ok(None) };
     let [dir] = args.files.as_slice() else {
         let seen = args.files.len();
@@ -42,6 +43,9 @@ pub fn read(args: &Publish) -> Result<Option<Folder>, Failure> {
     let file = files::prepare_out(&path, OutFile::Manifest).map_err(|e| e.and(NOT_SENT))?;
     let manifest = manifest_of_folder(dir).map_err(|e| Failure::from(e).and(NOT_SENT))?;
     file.finish(manifest.to_string().as_bytes())?;
+    if !json {
+        say(&format!("wrote {} with {} files", path.display(), manifest.files().len()));
+    }
     Ok(Some(Folder { artifact: Artifact { name, path }, manifest: manifest.reference() }))
 }
 

@@ -22,7 +22,7 @@ use crate::release::{MAX_SUBJECTS, ManifestRef, PublisherSigner, Release, Source
 
 pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResult {
     let log = Connection::open(&args.log, args.patience, output::say)?;
-    let (artifacts, manifest) = match folder::read(args)? {
+    let (artifacts, manifest) = match folder::read(args, json)? {
         Some(Folder { artifact, manifest }) => (vec![artifact], Some(manifest)),
         None => (Artifact::all(&args.files)?, None),
     };

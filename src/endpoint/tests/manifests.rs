@@ -256,6 +256,19 @@ fn every_changed_byte_of_the_memory_is_seen_and_a_whole_manifest_mends_it() {
     assert_eq!(machine.remembered().manifest, two());
 }
 
+/// Whoever comes second finds the target of its delta, and whoever comes third the same.
+#[test]
+fn processes_that_take_the_same_delta_at_once_take_it_once() {
+    let machine = Machine::with_one();
+    std::thread::scope(|scope| {
+        let take = || machine.take(&delta(&one(), &two()), &release(2, &two())).unwrap();
+        let taken: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+        let changed = taken.into_iter().map(|taken| taken.join().unwrap().changes.unwrap());
+        assert_eq!(changed.filter(|changes| !changes.changes().is_empty()).count(), 1);
+    });
+    assert_eq!((machine.remembered().sequence, machine.remembered().manifest), (2, two()));
+}
+
 /// A disk whose step number `at`, and all later ones if it `is_dead`, fails.
 struct Faulty {
     at: usize,

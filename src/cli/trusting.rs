@@ -66,6 +66,11 @@ impl Trusting {
 }
 
 impl TrustedHeads {
+    /// The file that names the logs.
+    pub fn file(&self) -> &Path {
+        self.trust.as_ref().or(self.policy.as_ref()).map_or(Path::new(""), PathBuf::as_path)
+    }
+
     /// The policy of a command that needs one.
     pub fn required(&self) -> Result<Policy, Failure> {
         let missing = || {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args as ClapArgs};
 
 use crate::cli::connection::Patience;
+use crate::cli::trusting::TrustedHeads;
 use crate::cli::values::{parse_kind, parse_purl};
 use crate::client::{Numbering, Wait};
 use crate::release::{Kind, Purl};
@@ -32,7 +33,10 @@ The last publishes one release per line, as in
    \"artifacts\":[{\"name\":\"scanner-4.2.0.tar.gz\",\"sha256\":\"<64 hex digits>\"}]}
 It logs the releases of one package and channel in the order of their lines, and writes each proof
 to proofs/<leaf hash>.tlog-proof. --json prints an object for each line, in order, and then a
-summary. You can run any of these again at any time: the log adds nothing twice.")]
+summary. You can run any of these again at any time: the log adds nothing twice.
+
+With --policy or --trust it checks the log's key before it sends anything, and each proof before it
+writes it.")]
 pub struct Publish {
     /// Artifacts of one release; NAME=FILE gives a name other than the file's own. With --manifest, a folder
     #[arg(value_name = "FILE")]
@@ -69,9 +73,8 @@ pub struct Publish {
     /// Who the release is for, if it is not for everyone
     #[arg(long)]
     pub audience: Option<String>,
-    /// Check the log's key against this policy before sending anything, and each proof before writing it
-    #[arg(long, value_name = "FILE")]
-    pub policy: Option<PathBuf>,
+    #[command(flatten)]
+    pub trusted: TrustedHeads,
     /// Origin of the log that is meant: sign for no other one, whatever answers at --log
     #[arg(long, value_name = "NAME")]
     pub origin: Option<String>,

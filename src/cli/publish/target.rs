@@ -4,7 +4,6 @@ use super::args::Publish;
 use crate::checkpoint::LogKey;
 use crate::cli::connection::Connection;
 use crate::cli::exit::Failure;
-use crate::cli::files;
 use crate::cli::output::say;
 use crate::format::shown;
 use crate::proof::ProofFile;
@@ -39,11 +38,11 @@ pub fn target(
     log: &Connection,
     json: bool,
 ) -> Result<(Option<Vec<LogKey>>, String), Failure> {
-    let (keys, origin) = match &args.policy {
+    let (keys, origin) = match args.trusted.policy()? {
         None => (None, origin(log, None).map_err(|e| e.and(NOT_SENT))?),
-        Some(path) => {
-            let keys = files::policy(path)?.log_keys();
-            let why = format!("the policy is {}; {NOT_SENT}", path.display());
+        Some(policy) => {
+            let keys = policy.log_keys();
+            let why = format!("the policy is {}; {NOT_SENT}", args.trusted.file().display());
             let origin = origin(log, Some(&keys)).map_err(|e| e.and(&why))?;
             (Some(keys), origin)
         }

@@ -114,6 +114,8 @@ pub mod release;
 pub mod sequencer;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "cli")]
+pub mod signing;
 #[cfg(feature = "server")]
 pub mod store;
 #[cfg(feature = "server")]

@@ -10,7 +10,7 @@ use syn::visit::{self, Visit};
 const CORE: [&str; 7] = ["format", "merkle", "note", "checkpoint", "release", "proof", "endpoint"];
 /// The other rooms, and the rooms that each may import besides the core. `endpoint's I/O` means the endpoint's modules
 /// behind the feature `client`.
-const ROOMS: [(&str, &str); 13] = [
+const ROOMS: [(&str, &str); 14] = [
     ("clock", ""),
     ("disk", ""),
     ("http", "clock disk"),
@@ -23,7 +23,8 @@ const ROOMS: [(&str, &str); 13] = [
     ("witness", "clock disk http client"),
     ("monitor", "clock disk http client"),
     ("load", "clock disk client"),
-    ("cli", "clock disk http store sequencer client feeder server witness monitor load"),
+    ("signing", ""),
+    ("cli", "clock disk http store sequencer client feeder server witness monitor load signing"),
 ];
 /// Crates, and types in hash order, that the core does not use. Only with a standard library, it may ask `std::arch` what
 /// the processor can do.

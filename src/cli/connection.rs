@@ -22,7 +22,7 @@ pub struct Patience {
     pub timeout: Duration,
 }
 
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+pub fn parse_timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         0 => Err("expected at least 1s".to_owned()),
         seconds => Ok(Duration::from_secs(seconds)),

@@ -7,10 +7,11 @@ use zeroize::Zeroizing;
 
 use super::exit::{CliResult, Failure};
 use super::values::{NAME, is_name};
-use super::{files, output};
+use super::{files, output, passphrase};
 use crate::format::quote;
 use crate::note::{KeyName, NoteSigner, SignatureType};
-use crate::release::{PublisherSigner, check_publisher_name};
+use crate::release::{KeyFamily, check_publisher_name};
+use crate::signing::SecretKey;
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub enum KeyKind {
@@ -27,6 +28,7 @@ pub enum KeyKind {
 #[command(after_help = "\
 Examples:
   treehead keygen publisher --name example-vendor --out publisher.pem     also writes publisher.pub
+  treehead keygen publisher --name example-vendor --algorithm ml-dsa-44 --encrypt --out pq.pem
   treehead keygen witness --name witness.example.com --out witness.key    also writes witness.vkey
   treehead keygen log --algorithm ml-dsa-44 --name log.example.com --out log.mldsa.key
 
@@ -41,9 +43,15 @@ pub struct Keygen {
     /// File for the secret key (mode 600); the public key goes beside it
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
-    /// Algorithm of a log's or witness's key [default: ed25519]
+    /// Algorithm; ECDSA is for publishers only [default: ed25519]
     #[arg(long, value_enum)]
     pub algorithm: Option<AlgorithmArg>,
+    /// Put a publisher's key under a passphrase: from the variable `TREEHEAD_PASSPHRASE`, or you are asked at the terminal
+    #[arg(long)]
+    pub encrypt: bool,
+    /// Put a publisher's key under the passphrase in this file (mode 600)
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -52,29 +60,34 @@ pub enum AlgorithmArg {
     /// Post-quantum
     #[value(name = "ml-dsa-44")]
     MlDsa44,
+    /// For tokens and clouds that know nothing else
+    #[value(name = "ecdsa-p256")]
+    EcdsaP256,
+    #[value(name = "ecdsa-p384")]
+    EcdsaP384,
 }
 
 pub fn run(args: &Keygen, json: bool) -> CliResult {
     check_name(args.kind, &args.name).map_err(|expected| {
         Failure::Usage(format!("--name: expected {expected}, saw {}", quote(&args.name)))
     })?;
-    let seed = random_seed()?;
     let public_path = public_path(&args.out, args.kind)?;
     let (secret, public, id) = match (args.kind, args.algorithm) {
-        (KeyKind::Publisher, Some(AlgorithmArg::MlDsa44)) => {
-            return Err(Failure::Usage(
-                "--algorithm: expected ed25519 for a publisher's key, saw ml-dsa-44".to_owned(),
-            ));
+        (KeyKind::Publisher, algorithm) => publisher_key(args, algorithm.unwrap_or(AlgorithmArg::Ed25519))?,
+        _ if args.encrypt || args.passphrase_file.is_some() => {
+            let message = "--encrypt and --passphrase-file: expected a publisher's key, saw a log's or witness's: servers start without anybody to ask";
+            return Err(Failure::Usage(message.to_owned()));
         }
-        (KeyKind::Log | KeyKind::Witness, Some(AlgorithmArg::MlDsa44)) => {
-            note_key(&args.name, SignatureType::CosignatureMlDsa44, &seed)?
+        (_, Some(AlgorithmArg::EcdsaP256 | AlgorithmArg::EcdsaP384)) => {
+            let message =
+                "--algorithm: expected ed25519 or ml-dsa-44 for a log's or witness's key, saw ECDSA";
+            return Err(Failure::Usage(message.to_owned()));
         }
-        (KeyKind::Log, _) => note_key(&args.name, SignatureType::Ed25519, &seed)?,
-        (KeyKind::Witness, _) => note_key(&args.name, SignatureType::CosignatureEd25519, &seed)?,
-        (KeyKind::Publisher, _) => {
-            let key = PublisherSigner::from_seed(&seed);
-            (key.to_pem(), key.public_pem(), key.keyid().to_hex())
+        (_, Some(AlgorithmArg::MlDsa44)) => {
+            note_key(&args.name, SignatureType::CosignatureMlDsa44, &*random_seed()?)?
         }
+        (KeyKind::Log, _) => note_key(&args.name, SignatureType::Ed25519, &*random_seed()?)?,
+        (KeyKind::Witness, _) => note_key(&args.name, SignatureType::CosignatureEd25519, &*random_seed()?)?,
     };
     files::create_new(&args.out, secret.as_bytes(), 0o600)?;
     if let Err(e) = files::create_new(&public_path, public.as_bytes(), 0o644) {
@@ -97,6 +110,26 @@ pub fn run(args: &Keygen, json: bool) -> CliResult {
     )
 }
 
+/// Makes a publisher's key, under a passphrase if that is wanted.
+fn publisher_key(args: &Keygen, algorithm: AlgorithmArg) -> Result<KeyTexts, Failure> {
+    let family = match algorithm {
+        AlgorithmArg::Ed25519 => KeyFamily::Ed25519,
+        AlgorithmArg::MlDsa44 => KeyFamily::MlDsa44,
+        AlgorithmArg::EcdsaP256 => KeyFamily::EcdsaP256,
+        AlgorithmArg::EcdsaP384 => KeyFamily::EcdsaP384,
+    };
+    // Random bytes that are no key on a curve are so rare that another try is one too many to test.
+    let key = SecretKey::from_random(family, &*random()?).map_err(|e| Failure::Usage(e.to_string()))?;
+    let secret = if args.encrypt || args.passphrase_file.is_some() {
+        let what = args.out.display().to_string();
+        let passphrase = passphrase::new(&what, args.passphrase_file.as_deref())?;
+        key.to_encrypted_pem(&passphrase, &*random()?, *random()?)
+    } else {
+        key.to_pem()
+    };
+    Ok((secret, key.public().to_pem(), key.public().keyid().to_hex()))
+}
+
 /// A key is named after its owner.
 fn check_name(kind: KeyKind, name: &str) -> Result<(), &'static str> {
     match kind {
@@ -107,10 +140,15 @@ fn check_name(kind: KeyKind, name: &str) -> Result<(), &'static str> {
 
 /// Reads 32 bytes from the operating system's random source.
 pub fn random_seed() -> Result<Zeroizing<[u8; 32]>, Failure> {
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut())
+    random()
+}
+
+/// Reads bytes from the operating system's random source.
+fn random<const BYTES: usize>() -> Result<Zeroizing<[u8; BYTES]>, Failure> {
+    let mut bytes = Zeroizing::new([0; BYTES]);
+    getrandom::fill(bytes.as_mut())
         .map_err(|e| Failure::CouldNotTell(format!("the system has no randomness to give: {e}")))?;
-    Ok(seed)
+    Ok(bytes)
 }
 
 type KeyTexts = (Zeroizing<String>, String, String);

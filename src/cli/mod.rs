@@ -21,6 +21,7 @@ mod manifest;
 mod monitor;
 mod new_dir;
 mod output;
+mod passphrase;
 mod policy;
 mod prove;
 mod publish;
@@ -32,8 +33,10 @@ mod restore;
 mod serve;
 mod serving;
 mod signals;
+mod signers;
 mod sources;
 mod statement;
+mod submit;
 mod trust;
 mod trusting;
 mod values;
@@ -87,6 +90,8 @@ enum Command {
     Keygen(keygen::Keygen),
     Publisher(publisher::args::Publisher),
     Publish(publish::args::Publish),
+    Statement(statement::StatementArgs),
+    Submit(submit::Submit),
     Withdraw(withdraw::Withdraw),
     Prove(prove::Prove),
     Verify(verify::args::Verify),
@@ -146,6 +151,8 @@ fn run(command: Command, json: bool) -> CliResult {
         Command::Keygen(args) => keygen::run(&args, json),
         Command::Publisher(args) => publisher::run(&args, json),
         Command::Publish(args) => publish::run(&args, json),
+        Command::Statement(args) => statement::run(&args, json),
+        Command::Submit(args) => submit::run(&args, json),
         Command::Withdraw(args) => withdraw::run(&args, json),
         Command::Prove(args) => prove::run(&args, json),
         Command::Verify(args) => verify::run(&args, json),

@@ -11,13 +11,15 @@ use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile, Replacement};
 use super::output;
 use super::output::say;
+use super::signers::{self, SignerArgs};
 use super::trusting::TrustedHeads;
 use super::values::parse_leaf;
 use crate::checkpoint::policy::Policy;
 use crate::client::{Appended, ProvenError, Wait, check_answer, proven_entry};
 use crate::format::quote;
-use crate::merkle::LeafIndex;
-use crate::release::{Envelope, PublisherSigner, Purl, Release, Withdrawal};
+use crate::merkle::{Hash, LeafIndex};
+use crate::release::{Envelope, Purl, Release, Withdrawal};
+use crate::signing::Signers;
 
 /// Added to errors before the withdrawal is signed.
 const NOTHING_SIGNED: &str = "Nothing was signed or appended.";
@@ -37,9 +39,8 @@ pub struct Withdraw {
     /// Address of the log
     #[arg(long, value_name = "URL")]
     pub log: String,
-    /// Publisher's secret key (PKCS#8 PEM, mode 600)
-    #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
+    #[command(flatten)]
+    pub signers: SignerArgs,
     #[command(flatten)]
     pub trusted: TrustedHeads,
     /// The release: its leaf index, as `treehead publish` told it and `GET /releases` shows it
@@ -70,7 +71,7 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     if args.out.is_some() && args.wait == Some(Wait::Sequenced) {
         return Err(Failure::no_proof_yet("--out"));
     }
-    let signer = files::publisher_key(&args.key)?;
+    let signers = args.signers.open()?;
     let policy = args.trusted.required()?;
     // A withdrawal can't be taken back: everything that can fail locally fails before.
     let out = args.out.as_ref().map(|out| files::prepare_out(out, OutFile::Proof)).transpose();
@@ -84,8 +85,8 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     })?;
     let withdrawal = Withdrawal { log: Some(origin.to_string()), ..withdrawal };
     let payload = withdrawal.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
-    consent(args, &withdrawal.purl, &describe(args.leaf, &entry, &signer)?)?;
-    let envelope = Envelope::sign(payload, &[&signer]).map_err(|e| Failure::Usage(e.to_string()))?;
+    consent(args, &withdrawal.purl, &describe(args.leaf, &entry, &signers)?)?;
+    let envelope = signers::sign(&signers, payload)?;
     append(args, &log, &policy, &withdrawal, &envelope.to_entry(), out, json)
 }
 
@@ -149,7 +150,7 @@ fn not_proven(error: ProvenError) -> Failure {
 }
 
 /// Describes in lines what is about to be withdrawn.
-fn describe(leaf: LeafIndex, entry: &[u8], signer: &PublisherSigner) -> Result<Vec<String>, Failure> {
+fn describe(leaf: LeafIndex, entry: &[u8], signers: &Signers) -> Result<Vec<String>, Failure> {
     let read = |e| Failure::refused("withdrawal-mismatch", format!("leaf {leaf}: {e}"), NOTHING_SIGNED);
     let envelope = Envelope::parse_entry(entry).map_err(read)?;
     let release = Release::parse(envelope.payload()).map_err(read)?;
@@ -164,11 +165,12 @@ fn describe(leaf: LeafIndex, entry: &[u8], signer: &PublisherSigner) -> Result<V
             .map(|subject| format!("artifact   {} {}", subject.sha256.to_hex(), quote(&subject.name))),
     );
     // A keyid proves nothing: anybody can write it beside another signature.
-    let has_signed = signer.has_signed(&envelope);
+    let missing = signers.missing_in(&envelope);
+    let is_ours = |keyid: &Hash| signers.keys().any(|key| key.keyid() == *keyid);
     lines.extend(envelope.signatures().iter().map(|(keyid, _)| {
-        let whose = if *keyid == signer.keyid() && has_signed {
+        let whose = if is_ours(keyid) && !missing.contains(keyid) {
             "this very key"
-        } else if *keyid == signer.keyid() {
+        } else if is_ours(keyid) {
             "this key's id, but not its signature"
         } else {
             "another key: the log decides whether it is the same publisher's"
@@ -187,9 +189,11 @@ fn consent(args: &Withdraw, purl: &Purl, described: &[String]) -> CliResult {
             let message = format!("leaf {} is another release: expected {expected}, saw {purl}", args.leaf);
             Err(Failure::refused("withdrawal-mismatch", message, NOTHING_SIGNED))
         }
-        None if !(io::stdin().is_terminal() && io::stderr().is_terminal()) => Err(Failure::Usage(format!(
-            "expected --purl with package and version, or a terminal to ask at, because a withdrawal can't be undone; if you mean this release, run the command again with --purl {purl}"
-        ))),
+        None if args.signers.takes_stdin() || !(io::stdin().is_terminal() && io::stderr().is_terminal()) => {
+            Err(Failure::Usage(format!(
+                "expected --purl with package and version, or a terminal to ask at, because a withdrawal can't be undone; if you mean this release, run the command again with --purl {purl}"
+            )))
+        }
         None => {
             say("A withdrawal can't be undone. To withdraw the release, type yes:");
             if is_yes(&mut io::stdin().lock()) {
@@ -211,11 +215,18 @@ mod tests {
     use crate::merkle::LeafIndex;
     use crate::release::Envelope;
     use crate::release::tests::{publisher_signer, sample_release, signed_entry};
+    use crate::signing::{SecretKey, Signer, Signers};
+
+    fn no_passphrase() -> Result<zeroize::Zeroizing<Vec<u8>>, crate::format::FormatError> {
+        unreachable!("it is not encrypted")
+    }
 
     #[test]
     fn a_keyid_alone_is_not_this_very_key() {
         let (this, other) = (publisher_signer(1), publisher_signer(2));
-        let told = |entry: &[u8]| describe(LeafIndex::new(0).unwrap(), entry, &this).unwrap().join("\n");
+        let key = SecretKey::parse(this.to_pem().as_bytes(), no_passphrase).unwrap();
+        let signers = Signers::new(vec![Signer::local(key)]).unwrap();
+        let told = |entry: &[u8]| describe(LeafIndex::new(0).unwrap(), entry, &signers).unwrap().join("\n");
         let own = signed_entry(&sample_release(b"x"), &[&this]);
         assert!(told(&own).contains("(this very key)"));
         let foreign = String::from_utf8(signed_entry(&sample_release(b"x"), &[&other])).unwrap();

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 use super::{ClientError, HighestSequence, LogClient, ProblemCode, Remark};
 use crate::merkle::LeafIndex;
-use crate::release::{Envelope, PublisherSigner, Release, Timestamp, format_time};
+use crate::release::{Envelope, Release, Timestamp, format_time};
 
 /// The way to choose a release's sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +60,17 @@ pub struct LatestRelease {
 }
 
 impl LatestRelease {
-    /// Reads the entry with the highest number, which is untrusted until its signature is checked.
+    /// Reads the entry with the highest number, which is untrusted until its signature is checked: `is_own` tells whether
+    /// one of the publisher's own keys made one.
     #[must_use]
-    pub fn read(highest: HighestSequence, entry: &[u8], next: &Release, signer: &PublisherSigner) -> Self {
+    pub fn read(
+        highest: HighestSequence,
+        entry: &[u8],
+        next: &Release,
+        is_own: impl FnOnce(&Envelope) -> bool,
+    ) -> Self {
         let HighestSequence { sequence: number, index } = highest;
-        let envelope = Envelope::parse_entry(entry).ok().filter(|envelope| signer.has_signed(envelope));
+        let envelope = Envelope::parse_entry(entry).ok().filter(is_own);
         let stated = envelope.and_then(|envelope| Release::parse(envelope.payload()).ok());
         let own = stated.filter(|own| {
             (own.purl.package(), &own.channel, own.sequence) == (next.purl.package(), &next.channel, number)

@@ -136,6 +136,17 @@ impl SigningKey {
         &self.public
     }
 
+    /// The expanded key, as FIPS 204 encodes it.
+    #[cfg(feature = "cli")]
+    pub fn expanded(&self) -> Zeroizing<Vec<u8>> {
+        match &self.expanded {
+            #[expect(deprecated, reason = "it is compared with one in a file, which RFC 9881 asks for")]
+            Expanded::Portable(key) => Zeroizing::new(key.expanded_key().to_expanded().to_vec()),
+            #[cfg(all(feature = "std", any(target_arch = "aarch64", target_arch = "x86_64")))]
+            Expanded::Vector(key) => Zeroizing::new(key.as_bytes().to_vec()),
+        }
+    }
+
     /// Tells whether the processor's vector instructions sign.
     #[cfg(feature = "server")]
     pub const fn is_vector(&self) -> bool {
@@ -189,6 +200,11 @@ mod vector {
     pub struct SigningKey(MLDSA44SigningKey);
 
     impl SigningKey {
+        #[cfg(feature = "cli")]
+        pub fn as_bytes(&self) -> &[u8] {
+            self.0.as_slice()
+        }
+
         pub fn sign(&self, message: &[u8]) -> Vec<u8> {
             let signature = sign(&self.0, message, NO_CONTEXT, [0; SIGNING_RANDOMNESS_SIZE]);
             signature.expect("one of 814 attempts succeeds but once in 2^256").as_slice().to_vec()

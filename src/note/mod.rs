@@ -15,6 +15,8 @@ pub(crate) use algorithm::PublicKey;
 pub use algorithm::{ML_DSA_44_SIGNATURE_BYTES, ed25519_verify};
 pub use key::{KeyId, KeyName, NoteKey, NoteSigner, SignatureType};
 pub use ml_dsa_44::ML_DSA_44_PUBLIC_BYTES;
+#[cfg(feature = "cli")]
+pub(crate) use ml_dsa_44::SigningKey as MlDsa44Key;
 pub use signed::{
     LineName, MAX_NOTE_BYTES, MAX_NOTE_SIGNATURES, Note, NoteCode, NoteError, NoteSignature, VerifiedNote,
 };

@@ -61,8 +61,21 @@ impl Envelope {
     /// [`FormatError`] for no signer, the same one twice, or an entry that would be too large.
     pub fn sign(payload: Vec<u8>, signers: &[&PublisherSigner]) -> Result<Self, FormatError> {
         let message = pae(&payload);
-        let signatures =
-            signers.iter().map(|s| (s.keyid, s.key.sign(&message).to_bytes().to_vec())).collect();
+        let signatures = signers.iter().map(|s| (s.keyid, s.sign(&message))).collect();
+        Self::new(payload, signatures)
+    }
+
+    /// The message to sign for a payload: its DSSE pre-authentication encoding.
+    #[must_use]
+    pub fn message_of(payload: &[u8]) -> Vec<u8> {
+        pae(payload)
+    }
+
+    /// Puts signatures, each with its keyid, on a payload. They are not verified.
+    ///
+    /// # Errors
+    /// [`FormatError`] for no signature, a keyid twice, or an entry that would be too large.
+    pub fn assemble(payload: Vec<u8>, signatures: Vec<(Hash, Vec<u8>)>) -> Result<Self, FormatError> {
         Self::new(payload, signatures)
     }
 
@@ -157,6 +170,12 @@ pub struct PublisherSigner {
 }
 
 impl PublisherSigner {
+    /// Signs a message: 64 bytes.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.key.sign(message).to_bytes().to_vec()
+    }
+
     /// Tells whether this key signed an envelope.
     #[must_use]
     pub fn has_signed(&self, envelope: &Envelope) -> bool {

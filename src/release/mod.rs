@@ -41,6 +41,8 @@ pub use manifest::{
     Change, DELTA_EXTENSION, DELTA_HEADER, DeltaError, FileManifest, MANIFEST_EXTENSION, MANIFEST_HEADER,
     MAX_MANIFEST_BYTES, MAX_PATH_BYTES, ManifestDelta, check_apart, check_path,
 };
+#[cfg(feature = "cli")]
+pub(crate) use pem::private_block;
 pub use profile::Profile;
 pub use publishers::{
     LostKey, MAX_PUBLISHERS_BYTES, NewPublisher, Publisher, PublisherKey, Publishers, check_publisher_name,

@@ -75,6 +75,15 @@ pub(super) fn is_public_pem(text: &str) -> bool {
     matches!(first, Some(PUBLIC | CERTIFICATE))
 }
 
+/// The only private key of a text: the label of its block, and its bytes. The error says what was seen.
+#[cfg(feature = "cli")]
+pub(crate) fn private_block(text: &str) -> Result<(&str, Zeroizing<Vec<u8>>), String> {
+    let blocks = blocks(text)?;
+    let label = blocks.iter().map(|block| block.label).find(|label| label.ends_with(PRIVATE));
+    let label = label.unwrap_or(PRIVATE);
+    Ok((label, only(&blocks, label)?))
+}
+
 /// The bytes of the only block with this label.
 fn only(blocks: &[Block<'_>], label: &str) -> Result<Zeroizing<Vec<u8>>, String> {
     let mut fitting = blocks.iter().filter(|block| block.label == label);

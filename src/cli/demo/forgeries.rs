@@ -1,11 +1,11 @@
 //! The forgeries that the demo tries on the log and the endpoint.
 
 use super::story::Story;
-use super::world::{Shipped, World, release};
+use super::world::{Shipped, World, release, sign};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::cosignature::cosign;
 use crate::cli::exit::{CliResult, Failure};
-use crate::cli::{keygen, publish};
+use crate::cli::keygen;
 use crate::client::Wait;
 use crate::clock::now;
 use crate::endpoint::EndpointState;
@@ -57,7 +57,7 @@ fn forged_proof(story: &mut Story, world: &World, shipped: &Shipped) -> CliResul
 /// Somebody else signs a release of the vendor's package.
 fn unknown_publisher(story: &mut Story, world: &World, shipped: &Shipped) -> CliResult {
     let stranger = PublisherSigner::from_seed(&*keygen::random_seed()?);
-    let entry = publish::sign(&shipped.release, &stranger)?;
+    let entry = sign(&shipped.release, &stranger)?;
     let outcome = world.client.add(&entry, Wait::Published).map_err(Failure::append);
     story.refused("a release signed by a key nobody registered", "unknown-publisher", outcome)
 }
@@ -67,7 +67,7 @@ fn reused_sequence(story: &mut Story, world: &World, shipped: &Shipped) -> CliRe
     let subject = Subject { name: shipped.name.to_owned(), sha256: Hash::digest(b"another program") };
     let again = &shipped.release;
     let second = release(again.purl.as_str(), again.kind, again.sequence, vec![subject])?;
-    let entry = publish::sign(&second, &world.publisher)?;
+    let entry = sign(&second, &world.publisher)?;
     let outcome = world.client.add(&entry, Wait::Published).map_err(Failure::append);
     story.refused("a second program under the same sequence number", "sequence-taken", outcome)
 }
@@ -84,7 +84,7 @@ fn forked_head(
     let subject = Subject { name: last.name.to_owned(), sha256: Hash::digest(&special) };
     let swapped =
         release(last.release.purl.as_str(), last.release.kind, last.release.sequence, vec![subject])?;
-    let entry = publish::sign(&swapped, &world.publisher)?;
+    let entry = sign(&swapped, &world.publisher)?;
 
     let mut leaves: Vec<Hash> = shipped.iter().map(|release| Hash::leaf(&release.entry)).collect();
     leaves.pop();

@@ -10,15 +10,15 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::cli::config::Config;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::init::{self, NewLog};
-use crate::cli::{files, keygen, policy, publish};
+use crate::cli::{files, keygen, policy};
 use crate::client::{LogClient, Wait, check_answer};
 use crate::endpoint::EndpointState;
 use crate::endpoint::{Artifact, Freshness, Pins, Question, Refusal, Trust, VerifiedRelease, verify};
 use crate::merkle::Hash;
 use crate::proof::ProofFile;
 use crate::release::{
-    Kind, MAX_PUBLISHERS_BYTES, NewPublisher, PublisherSigner, Publishers, Purl, PurlPattern, Release,
-    StatementKind, Subject,
+    Envelope, Kind, MAX_PUBLISHERS_BYTES, NewPublisher, PublisherSigner, Publishers, Purl, PurlPattern,
+    Release, StatementKind, Subject,
 };
 use crate::server::{self, Log, LogConfig, Profile};
 
@@ -108,7 +108,7 @@ impl World {
         files::create_new(&path, bytes, 0o644)?;
         let subjects = vec![Subject { name: name.to_owned(), sha256: files::hash_artifact(&path)? }];
         let release = Release { log: Some(ORIGIN.to_owned()), ..release(purl, kind, sequence, subjects)? };
-        let entry = publish::sign(&release, &self.publisher)?;
+        let entry = sign(&release, &self.publisher)?;
         let proof = self.client.add(&entry, Wait::Published).map_err(Failure::append)?;
         check_answer(&proof, &entry, Some(&self.policy.log_keys()))?;
         files::create_new(&files::proof_path(&path), proof.to_string().as_bytes(), 0o644)?;
@@ -162,6 +162,13 @@ pub fn release(purl: &str, kind: Kind, sequence: u64, subjects: Vec<Subject>) ->
     let channel = "stable".to_owned();
     let (source, manifest, audience, log) = (None, None, None, None);
     Ok(Release { subjects, purl, kind, channel, sequence, source, manifest, audience, log })
+}
+
+/// Signs a release into an entry.
+pub fn sign(release: &Release, signer: &PublisherSigner) -> Result<Vec<u8>, Failure> {
+    let payload = release.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
+    let envelope = Envelope::sign(payload, &[signer]).map_err(|e| Failure::Usage(e.to_string()))?;
+    Ok(envelope.into_entry())
 }
 
 fn register(log_dir: &Path, publisher: &PublisherSigner) -> CliResult {

@@ -48,6 +48,10 @@ pub enum OutFile {
     Manifest,
     Delta,
     Files,
+    /// The statement of a release.
+    Statement,
+    /// The bytes to sign of a statement.
+    BytesToSign,
 }
 
 impl OutFile {
@@ -59,6 +63,8 @@ impl OutFile {
             Self::Manifest => bytes.starts_with(release::MANIFEST_HEADER.as_bytes()),
             Self::Delta => bytes.starts_with(release::DELTA_HEADER.as_bytes()),
             Self::Files => bytes.starts_with(proof::FILES_HEADER.as_bytes()),
+            Self::Statement => bytes.starts_with(b"{\"_type\":\"https://in-toto.io/Statement/"),
+            Self::BytesToSign => bytes.starts_with(b"DSSEv1 "),
         }
     }
 
@@ -69,6 +75,8 @@ impl OutFile {
             Self::Manifest => "manifest",
             Self::Delta => "manifest delta",
             Self::Files => "proof of files",
+            Self::Statement => "statement",
+            Self::BytesToSign => "file of bytes to sign",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args as ClapArgs};
 
 use crate::cli::connection::Patience;
+use crate::cli::signers::SignerArgs;
 use crate::cli::trusting::TrustedHeads;
 use crate::cli::values::{parse_kind, parse_purl};
 use crate::client::{Numbering, Wait};
@@ -51,9 +52,8 @@ pub struct Publish {
     /// Address of the log
     #[arg(long, value_name = "URL")]
     pub log: String,
-    /// Publisher's secret key (PKCS#8 PEM, mode 600)
-    #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
+    #[command(flatten)]
+    pub signers: SignerArgs,
     /// Kind of release
     #[arg(long, value_parser = parse_kind, value_name = "build|update|detection-rules", required_unless_present = "from")]
     pub kind: Option<Kind>,
@@ -98,7 +98,7 @@ pub struct Publish {
 }
 
 /// Parses a number, `auto` or `time`.
-fn parse_numbering(text: &str) -> Result<Numbering, String> {
+pub fn parse_numbering(text: &str) -> Result<Numbering, String> {
     match text {
         "auto" => Ok(Numbering::Next),
         "time" => Ok(Numbering::Time),

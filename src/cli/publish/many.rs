@@ -19,7 +19,8 @@ use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{output, releases_file};
 use crate::client::{BatchAnswer, BatchWriter, ClientError, ProblemCode, RefusedEntry, Wait};
-use crate::release::{PublisherSigner, Release};
+use crate::release::Release;
+use crate::signing::Signers;
 
 /// Requests under way at once: while the log commits one batch, the next is signed and sent.
 const SENDERS: usize = 4;
@@ -30,7 +31,7 @@ const ENTRIES_PER_REQUEST: usize = 1_000;
 /// rare package.
 const LINES_PER_ROUND: usize = 8_192;
 
-pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool) -> CliResult {
+pub fn publish(args: &Publish, from: &Path, signers: &Signers, json: bool) -> CliResult {
     if args.wait == Some(Wait::Sequenced) && args.proofs.is_some() {
         return Err(Failure::no_proof_yet("--proofs"));
     }
@@ -43,8 +44,8 @@ pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool
     let bar = output::progress("publishing", total, "releases");
     let talk = bar.clone();
     let log = Connection::open(&args.log, args.patience, move |line| talk.suspend(|| output::say(line)))?;
-    let (logs, origin) = bar.suspend(|| target(args, &log, json))?;
-    let proofs = args.proofs.as_ref().map(|dir| ProofDir::open(dir, logs, signer)).transpose()?;
+    let (logs, origin) = bar.suspend(|| target(&args.trusted, args.origin.as_deref(), &log, json))?;
+    let proofs = args.proofs.as_ref().map(|dir| ProofDir::open(dir, logs, signers)).transpose()?;
     let report = Mutex::new(Report::new(json));
     let run = Run {
         log: &log,
@@ -55,7 +56,7 @@ pub fn publish(args: &Publish, from: &Path, signer: &PublisherSigner, json: bool
         failed: AtomicBool::new(false),
     };
     let started = Instant::now();
-    let sent = run.send_all(from, &origin, signer);
+    let sent = run.send_all(from, &origin, signers);
     bar.finish_and_clear();
     let report = report.into_inner().expect("senders do not panic");
     report.finish(from, sent, total, started.elapsed())
@@ -87,7 +88,7 @@ struct Line {
 
 impl Run<'_> {
     /// Signs all releases for the log of this origin, and sends them.
-    fn send_all(&self, from: &Path, origin: &str, signer: &PublisherSigner) -> CliResult {
+    fn send_all(&self, from: &Path, origin: &str, signers: &Signers) -> CliResult {
         std::thread::scope(|scope| {
             let start = |_| {
                 let (queue, requests) = sync_channel::<Request>(1);
@@ -98,7 +99,7 @@ impl Run<'_> {
             let mut place = 0;
             let read = releases_file::for_each(from, |number, release| {
                 let release = Release { log: Some(origin.to_owned()), ..release };
-                let entry = sign(&release, signer)?;
+                let entry = sign(&release, signers)?;
                 let told = Told::new(place, number, &release);
                 place += 1;
                 let line = Line { told, entry: self.proofs.map(|_| entry.clone()) };

@@ -6,20 +6,24 @@ mod folder;
 mod many;
 mod one;
 mod proofs;
+mod release;
 mod report;
 mod sequence;
 mod target;
 
 use args::Publish;
+pub use artifact::Artifact;
+pub use release::About;
+pub use report::{warning_line, warning_object};
+pub use sequence::{choose, latest};
+pub use target::{NOT_SENT, target, warn_of_another_signature};
 
 use super::exit::CliResult;
-use super::files;
-pub use target::sign;
 
 pub fn run(args: &Publish, json: bool) -> CliResult {
-    let signer = files::publisher_key(&args.key)?;
+    let signers = args.signers.open()?;
     match &args.from {
-        Some(from) => many::publish(args, from, &signer, json),
-        None => one::publish(args, &signer, json),
+        Some(from) => many::publish(args, from, &signers, json),
+        None => one::publish(args, &signers, json),
     }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::args::Publish;
 use super::artifact::Artifact;
 use super::folder::{self, Folder};
+use super::release::About;
 use super::report::{warning_line, warning_object};
 use super::sequence;
 use super::target::{NOT_SENT, target, warn_of_another_signature};
@@ -16,11 +17,11 @@ use crate::cli::exit::{CliResult, Failure};
 use crate::cli::files::{self, OutFile, Replacement};
 use crate::cli::{output, statement};
 use crate::client::{Appended, Numbering, Wait, check_answer};
-use crate::format::cap_count;
 use crate::proof::ProofBundle;
-use crate::release::{MAX_SUBJECTS, ManifestRef, PublisherSigner, Release, Source};
+use crate::release::{ManifestRef, Release};
+use crate::signing::Signers;
 
-pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResult {
+pub fn publish(args: &Publish, signers: &Signers, json: bool) -> CliResult {
     let log = Connection::open(&args.log, args.patience, output::say)?;
     let (artifacts, manifest) = match folder::read(args, json)? {
         Some(Folder { artifact, manifest }) => (vec![artifact], Some(manifest)),
@@ -32,16 +33,16 @@ pub fn publish(args: &Publish, signer: &PublisherSigner, json: bool) -> CliResul
     let proofs =
         proofs.iter().map(|path| files::prepare_out(path, OutFile::Proof)).collect::<Result<Vec<_>, _>>();
     let proofs = proofs.map_err(|e| e.and(NOT_SENT))?;
-    let (logs, origin) = target(args, &log, json)?;
+    let (logs, origin) = target(&args.trusted, args.origin.as_deref(), &log, json)?;
     let mut release = Release { log: Some(origin), ..release };
     let sequence = args.sequence.unwrap_or_else(|| unreachable!("clap requires it without --from"));
     if args.dry_run {
-        return dry_run(&log, sequence, release, signer, json);
+        return dry_run(&log, sequence, release, signers, json);
     }
     let wait = args.wait.unwrap_or_default();
-    let (entry, appended) = sequence::append(&log, sequence, &mut release, signer, wait)?;
+    let (entry, appended) = sequence::append(&log, sequence, &mut release, signers, wait)?;
     let mut written = Vec::new();
-    let saved = save(&log, (&entry, signer), wait, logs.as_deref(), proofs, &mut written);
+    let saved = save(&log, (&entry, signers), wait, logs.as_deref(), proofs, &mut written);
     // The release is in the log, even if its proof can't be saved: say that first.
     tell(&release, &appended, wait, &written, json)?;
     saved.map_err(|e| e.and(&how_to_get_it(args, &artifacts, &appended)))
@@ -52,10 +53,10 @@ fn dry_run(
     log: &Connection,
     sequence: Numbering,
     mut release: Release,
-    signer: &PublisherSigner,
+    signers: &Signers,
     json: bool,
 ) -> CliResult {
-    let latest = sequence::latest(log, &release, signer)?;
+    let latest = sequence::latest(log, &release, &signers.keyid(), |envelope| signers.has_signed(envelope))?;
     release.sequence = sequence::choose(sequence, latest.as_ref(), &release)?;
     release.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
     let highest = latest.as_ref().map(|latest| latest.number);
@@ -81,20 +82,12 @@ fn release(
     artifacts: &[Artifact],
     manifest: Option<ManifestRef>,
 ) -> Result<Release, Failure> {
-    let (Some(kind), Some(purl), Some(channel)) = (args.kind, args.purl.clone(), args.channel.clone()) else {
+    let (Some(kind), Some(purl), Some(channel)) = (args.kind, &args.purl, &args.channel) else {
         unreachable!("clap requires them without --from")
     };
-    cap_count("a release", "artifacts", artifacts.len(), MAX_SUBJECTS)
-        .map_err(|e| Failure::Usage(e.to_string()))?;
-    let source = args.source.as_deref().map(Source::parse).transpose();
-    let source = source.map_err(|e| Failure::Usage(format!("--source: {e}")))?;
-    let subjects = artifacts.iter().map(Artifact::subject).collect::<Result<_, _>>()?;
-    let audience = args.audience.clone();
-    // Any other number is chosen later.
-    let sequence = if let Some(Numbering::Number(number)) = args.sequence { number } else { 0 };
-    let release = Release { subjects, purl, kind, channel, sequence, source, manifest, audience, log: None };
-    release.to_payload().map_err(|e| Failure::Usage(e.to_string()))?; // says what is wrong with it
-    Ok(release)
+    let sequence = args.sequence.unwrap_or_else(|| unreachable!("clap requires it without --from"));
+    let (source, audience) = (args.source.as_deref(), args.audience.as_deref());
+    About { kind, purl, channel, sequence, source, audience, manifest }.release(artifacts)
 }
 
 /// The paths of the proofs, each once; none for a release that is only sequenced, which has no proof yet.
@@ -124,7 +117,7 @@ fn is_directory(path: &Path) -> bool {
 /// Fetches the proof and writes it to all its places; adds those that it wrote to `written`.
 fn save(
     log: &Connection,
-    (entry, signer): (&[u8], &PublisherSigner),
+    (entry, signers): (&[u8], &Signers),
     wait: Wait,
     logs: Option<&[LogKey]>,
     places: Vec<Replacement>,
@@ -136,7 +129,7 @@ fn save(
     // The same statement sent again is the same leaf; this time the answer is its proof.
     let proof = log.ask("send the proof", |client| client.add(entry, wait))?;
     check_answer(&proof, entry, logs)?;
-    warn_of_another_signature(&proof, signer);
+    warn_of_another_signature(&proof, signers.keys());
     for place in places {
         let path = place.path().display().to_string();
         let is_bundle = place.path().extension().is_some_and(|ending| ending == "tlog-bundle");

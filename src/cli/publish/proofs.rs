@@ -10,26 +10,22 @@ use crate::cli::files;
 use crate::client::{ClientError, check_answer};
 use crate::merkle::Hash;
 use crate::proof::{MAX_PROOF_FILE_BYTES, ProofFile};
-use crate::release::PublisherSigner;
+use crate::signing::Signers;
 
 /// A directory of `<leaf hash>.tlog-proof`: no two releases share a leaf hash, in whatever log, and the same release has
 /// the same one whenever it is sent.
 pub struct ProofDir<'a> {
     path: PathBuf,
     logs: Option<Vec<LogKey>>,
-    signer: &'a PublisherSigner,
+    signers: &'a Signers,
 }
 
 impl<'a> ProofDir<'a> {
     /// Makes the directory if need be, and checks that it is writable.
-    pub fn open(
-        path: &Path,
-        logs: Option<Vec<LogKey>>,
-        signer: &'a PublisherSigner,
-    ) -> Result<Self, Failure> {
+    pub fn open(path: &Path, logs: Option<Vec<LogKey>>, signers: &'a Signers) -> Result<Self, Failure> {
         std::fs::create_dir_all(path).map_err(|e| Failure::io("create", path, &e).and(NOT_SENT))?;
         files::prepare(&path.join("x.tlog-proof")).map_err(|e| e.and(NOT_SENT))?;
-        Ok(Self { path: path.to_owned(), logs, signer })
+        Ok(Self { path: path.to_owned(), logs, signers })
     }
 
     /// Fetches the proof of a logged entry, and writes it, unless it is there already.
@@ -41,7 +37,7 @@ impl<'a> ProofDir<'a> {
         if let Some(proof) = there
             && proves(&proof).is_ok_and(|proven| proven == *leaf)
         {
-            warn_of_another_signature(&proof, self.signer);
+            warn_of_another_signature(&proof, self.signers.keys());
             return Ok(path);
         }
         let bytes = log.ask("send a proof", |client| client.proof_of(leaf))?;
@@ -57,7 +53,7 @@ impl<'a> ProofDir<'a> {
                 format!("the log answered with the proof of another leaf: expected {expected}, saw {seen}");
             return Err(Failure::refused("wrong-entry", message, "Tell the log's operator."));
         }
-        warn_of_another_signature(&proof, self.signer);
+        warn_of_another_signature(&proof, self.signers.keys());
         files::replace(&path, proof.to_string().as_bytes())?;
         Ok(path)
     }

@@ -8,8 +8,9 @@ use crate::cli::connection::Connection;
 use crate::cli::exit::Failure;
 use crate::client::{Appended, ClientError, HighestSequence, LatestRelease, Numbering, NumberingError, Wait};
 use crate::clock;
-use crate::merkle::LeafIndex;
-use crate::release::{PublisherSigner, Release};
+use crate::merkle::{Hash, LeafIndex};
+use crate::release::{Envelope, Release};
+use crate::signing::Signers;
 
 /// Number of times that others may take the number first before the command gives up.
 const MAX_TRIES: usize = 16;
@@ -22,15 +23,19 @@ pub fn append(
     log: &Connection,
     numbering: Numbering,
     release: &mut Release,
-    signer: &PublisherSigner,
+    signers: &Signers,
     wait: Wait,
 ) -> Result<(Vec<u8>, Appended), Failure> {
     for _ in 0..MAX_TRIES {
         release.sequence = match numbering {
             Numbering::Number(number) => number,
-            _ => choose(numbering, latest(log, release, signer)?.as_ref(), release)?,
+            _ => choose(
+                numbering,
+                latest(log, release, &signers.keyid(), |own| signers.has_signed(own))?.as_ref(),
+                release,
+            )?,
         };
-        let entry = sign(release, signer)?;
+        let entry = sign(release, signers)?;
         match log.ask(waits_for(wait), |client| client.append(&entry, wait)) {
             Err(error) if error.is_sequence_taken() && !matches!(numbering, Numbering::Number(_)) => {}
             answer => return answer.map(|appended| (entry, appended)).map_err(Failure::append),
@@ -73,13 +78,14 @@ pub fn choose(
     })
 }
 
-/// Asks for the latest release, and what it states.
+/// Asks for the latest release of the key's publisher, and what it states if one of the publisher's own keys signed it.
 pub fn latest(
     log: &Connection,
     release: &Release,
-    signer: &PublisherSigner,
+    keyid: &Hash,
+    is_own: impl FnOnce(&Envelope) -> bool,
 ) -> Result<Option<LatestRelease>, Failure> {
-    let (keyid, package) = (signer.keyid().to_hex(), release.purl.package());
+    let (keyid, package) = (keyid.to_hex(), release.purl.package());
     let highest = log.ask("tell the highest sequence number", |client| {
         client.highest_sequence(&keyid, &package, &release.channel)
     });
@@ -90,7 +96,7 @@ pub fn latest(
     })?;
     let Some(highest) = highest else { return Ok(None) };
     let entry = entry_at(log, highest.index)?;
-    Ok(Some(LatestRelease::read(highest, &entry, release, signer)))
+    Ok(Some(LatestRelease::read(highest, &entry, release, is_own)))
 }
 
 /// Waits until the entry at an index is published, and fetches it. It is untrusted until its signature is checked.
@@ -118,8 +124,7 @@ mod tests {
     fn a_clock_that_is_behind_is_told_with_what_to_do() {
         let release = crate::release::tests::sample_release(b"x");
         let highest = HighestSequence { sequence: u64::MAX, index: LeafIndex::new(7).unwrap() };
-        let signer = crate::release::tests::publisher_signer(1);
-        let latest = LatestRelease::read(highest, b"", &release, &signer);
+        let latest = LatestRelease::read(highest, b"", &release, |_| true);
         let failure = choose(Numbering::Time, Some(&latest), &release).unwrap_err();
         assert!(failure.message().contains("use --sequence auto"), "{failure:?}");
     }

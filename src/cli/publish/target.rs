@@ -1,22 +1,23 @@
 //! The log that a release is signed for, and the statement that it gets.
 
-use super::args::Publish;
 use crate::checkpoint::LogKey;
 use crate::cli::connection::Connection;
 use crate::cli::exit::Failure;
 use crate::cli::output::say;
+use crate::cli::signers;
+use crate::cli::trusting::TrustedHeads;
 use crate::format::shown;
 use crate::proof::ProofFile;
-use crate::release::{Envelope, PublisherSigner, Release};
+use crate::release::{Envelope, PublicKey, Release};
+use crate::signing::{Signers, has_signed};
 
 /// Added to errors before anything is sent.
 pub const NOT_SENT: &str = "nothing was sent to the log";
 
 /// Signs a statement into an entry.
-pub fn sign(release: &Release, signer: &PublisherSigner) -> Result<Vec<u8>, Failure> {
+pub fn sign(release: &Release, signers: &Signers) -> Result<Vec<u8>, Failure> {
     let payload = release.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
-    let envelope = Envelope::sign(payload, &[signer]).map_err(|e| Failure::Usage(e.to_string()))?;
-    Ok(envelope.to_entry())
+    Ok(signers::sign(signers, payload)?.into_entry())
 }
 
 /// Asks for the origin of the log that answers. It goes into the statement, which no other log then accepts.
@@ -32,22 +33,24 @@ fn origin(log: &Connection, logs: Option<&[LogKey]>) -> Result<String, Failure> 
     Ok(head.origin.to_string())
 }
 
-/// Determines the keys of `--policy`, which must be this log's, and the origin to sign for, before anything is appended.
+/// Determines the keys of `--policy`, which must be this log's, and the origin to sign for, before anything is appended;
+/// the origin must be `--origin`'s, if there is one.
 pub fn target(
-    args: &Publish,
+    trusted: &TrustedHeads,
+    origin_meant: Option<&str>,
     log: &Connection,
     json: bool,
 ) -> Result<(Option<Vec<LogKey>>, String), Failure> {
-    let (keys, origin) = match args.trusted.policy()? {
+    let (keys, origin) = match trusted.policy()? {
         None => (None, origin(log, None).map_err(|e| e.and(NOT_SENT))?),
         Some(policy) => {
             let keys = policy.log_keys();
-            let why = format!("the policy is {}; {NOT_SENT}", args.trusted.file().display());
+            let why = format!("the policy is {}; {NOT_SENT}", trusted.file().display());
             let origin = origin(log, Some(&keys)).map_err(|e| e.and(&why))?;
             (Some(keys), origin)
         }
     };
-    if let Some(expected) = args.origin.as_ref().filter(|expected| **expected != origin) {
+    if let Some(expected) = origin_meant.filter(|expected| *expected != origin) {
         let message = format!(
             "{} is the address of another log: expected origin {}, saw {}",
             log.url(),
@@ -62,15 +65,26 @@ pub fn target(
     Ok((keys, origin))
 }
 
-/// Warns if the log has the statement without a signature of this key: it came there under another one first, and a log
-/// has each statement once.
-pub fn warn_of_another_signature(proof: &ProofFile, signer: &PublisherSigner) {
+/// Warns if the log has the statement without a signature of one of the keys: it came there under another one first, or
+/// the log does not know the key. A log has each statement once.
+pub fn warn_of_another_signature<'a>(proof: &ProofFile, keys: impl IntoIterator<Item = &'a PublicKey>) {
     let stored = proof.extra.as_deref().and_then(|entry| Envelope::parse_entry(entry).ok());
-    if let Some(stored) = stored.filter(|stored| !signer.has_signed(stored)) {
+    let Some(stored) = stored else { return };
+    let (signed, missing): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| has_signed(key, &stored));
+    if missing.is_empty() {
+        return;
+    }
+    if signed.is_empty() {
         let keyids: Vec<String> = stored.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
         say(&format!(
             "warning: the log has this statement under another signature (keyid {}): endpoints that do not know that key will refuse it; use the next sequence number",
             keyids.join(", ")
         ));
+        return;
     }
+    let missing: Vec<String> = missing.iter().map(|key| key.keyid().to_hex()).collect();
+    say(&format!(
+        "warning: the log has this statement without the signature of key {}: either the log does not know that key, or the statement was there before; endpoints that ask for that signature will refuse it",
+        missing.join(", ")
+    ));
 }

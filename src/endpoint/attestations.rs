@@ -2,7 +2,7 @@
 //!
 //! An attestation belongs to a release if a subject of it has the SHA-256 of the artifact that is being verified, and if
 //! the packages that it names, if any, include the release's, in the same version. For files of a manifest that digest is
-//! the manifest's root.
+//! that of the release's only artifact, which is the manifest file; if there are several, the manifest's root.
 //!
 //! Publishers are counted, never keys or statements. Of several statements of one publisher for one requirement, the one
 //! with the highest leaf index counts: it takes back what the others say.
@@ -67,7 +67,10 @@ pub(super) fn wanted(attestation: &StatementKind, at_least: u64, from: &[String]
 fn digest_of(artifact: Artifact<'_>, release: &Release) -> Option<Hash> {
     match artifact {
         Artifact::File { digest, .. } | Artifact::Manifest(_, digest) => Some(*digest),
-        Artifact::Files(..) => release.manifest.map(|manifest| manifest.root),
+        Artifact::Files(..) => match release.subjects.as_slice() {
+            [manifest] => Some(manifest.sha256),
+            _ => release.manifest.map(|manifest| manifest.root),
+        },
     }
 }
 

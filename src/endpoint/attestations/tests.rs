@@ -278,3 +278,19 @@ fn a_refusal_names_who_is_missing_and_why() {
     assert!(check(&again, Some(Hash::digest(b"z"))).is_err(), "about another artifact");
     assert!(check(&again, None).is_err());
 }
+
+/// A review of a rule stream is of its manifest file. It counts for any files of it.
+#[test]
+fn what_is_said_of_a_manifest_file_is_said_of_its_files() {
+    let files = [("a".to_owned(), Hash::digest(b"a"))];
+    let manifest = crate::release::FileManifest::new(files.to_vec()).unwrap();
+    let (reference, digest, part) = (manifest.reference(), manifest.digest(), manifest.prove(&[0]).unwrap());
+    let mut release = sample_release(manifest.to_string().as_bytes());
+    release.manifest = Some(reference);
+    for artifact in [Artifact::Files(&files, &part), Artifact::Manifest(&reference, &digest)] {
+        assert_eq!(digest_of(artifact, &release), Some(digest));
+    }
+    // Of several artifacts, nothing says which one is the manifest.
+    release.subjects.push(release.subjects[0].clone());
+    assert_eq!(digest_of(Artifact::Files(&files, &part), &release), Some(reference.root));
+}

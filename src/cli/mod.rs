@@ -1,6 +1,7 @@
 //! The `treehead` program: one file for each command, with its arguments. Exit codes stand in `exit.rs`, remedies in
 //! `remedies.rs`.
 
+mod attest;
 mod backup;
 mod batch;
 mod config;
@@ -12,6 +13,7 @@ mod export;
 mod files;
 mod fsck;
 mod gate;
+mod import;
 mod init;
 mod inspect;
 mod keygen;
@@ -20,6 +22,7 @@ mod load;
 mod manifest;
 mod monitor;
 mod new_dir;
+mod open;
 mod output;
 mod passphrase;
 mod policy;
@@ -36,12 +39,14 @@ mod signals;
 mod signers;
 mod sources;
 mod statement;
+mod stating;
 mod submit;
 mod trust;
 mod trusting;
 mod values;
 mod verify;
 mod verify_evidence;
+mod verify_statement;
 mod withdraw;
 mod witness;
 
@@ -93,9 +98,13 @@ enum Command {
     Statement(statement::StatementArgs),
     Submit(submit::Submit),
     Withdraw(withdraw::Withdraw),
+    Attest(attest::args::Attest),
+    Open(open::Open),
+    Import(import::Import),
     Prove(prove::Prove),
     Verify(verify::args::Verify),
     Gate(gate::args::Gate),
+    VerifyStatement(verify_statement::VerifyStatement),
     VerifyEvidence(verify_evidence::VerifyEvidence),
     Inspect(inspect::Inspect),
     Fsck(fsck::Args),
@@ -154,9 +163,13 @@ fn run(command: Command, json: bool) -> CliResult {
         Command::Statement(args) => statement::run(&args, json),
         Command::Submit(args) => submit::run(&args, json),
         Command::Withdraw(args) => withdraw::run(&args, json),
+        Command::Attest(args) => attest::run(&args, json),
+        Command::Open(args) => open::run(&args, json),
+        Command::Import(args) => import::run(&args, json),
         Command::Prove(args) => prove::run(&args, json),
         Command::Verify(args) => verify::run(&args, json),
         Command::Gate(args) => gate::run(&args, json),
+        Command::VerifyStatement(args) => verify_statement::run(&args, json),
         Command::VerifyEvidence(args) => verify_evidence::run(&args, json),
         Command::Inspect(args) => inspect::run(&args, json),
         Command::Fsck(args) => fsck::run(&args, json),

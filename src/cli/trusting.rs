@@ -44,6 +44,16 @@ impl Trusting {
         if let Some(path) = &self.trust {
             return Ok(Endpoint::trusting(trust_file(path)?));
         }
+        let (policy, publishers) = self.files()?;
+        Ok(Endpoint::new(policy, publishers))
+    }
+
+    /// The policy and the publishers.
+    pub fn files(&self) -> Result<(Policy, Publishers), Failure> {
+        if let Some(path) = &self.trust {
+            let (policy, publishers, _) = trust_file(path)?.into_parts();
+            return Ok((policy, publishers));
+        }
         let path = self.file();
         let policy = files::policy(path)?;
         let beside = path.with_file_name("publishers.toml");
@@ -56,7 +66,7 @@ impl Trusting {
         let publishers = self.publishers.as_deref().unwrap_or(&beside);
         let publishers =
             files::parse(publishers, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;
-        Ok(Endpoint::new(policy, publishers))
+        Ok((policy, publishers))
     }
 
     /// The file that names the logs.

@@ -191,6 +191,32 @@ pub fn stated(proof: &[u8], artifact: Artifact<'_>, trust: Trust<'_>) -> Option<
     Proven::open(proof, trust).ok()?.stated(artifact)
 }
 
+/// A statement that is in a log, by a publisher with the right to make it.
+#[derive(Debug)]
+pub struct LoggedStatement {
+    /// The log.
+    pub origin: String,
+    /// Its place there.
+    pub index: LeafIndex,
+    /// Its leaf hash.
+    pub leaf: Hash,
+    /// The statement and its signers.
+    pub verified: crate::release::VerifiedStatement,
+}
+
+/// The statement that a proof of one entry is for, of whatever kind: steps 1 to 5 of [`verify`]. What follows from it is for
+/// the caller to decide. Of a bundle, it is the first.
+///
+/// # Errors
+/// [`Refusal`].
+pub fn logged_statement(proof: &[u8], trust: Trust<'_>) -> Result<LoggedStatement, Refusal> {
+    let proven = Proven::open(proof, trust)?;
+    let entry = proven.entries.first().ok_or(Refusal::EntryMissing)?;
+    let verified = proven.opened(entry)?.verified.clone();
+    let origin = proven.head.get().origin.to_string();
+    Ok(LoggedStatement { origin, index: entry.index, leaf: entry.leaf, verified })
+}
+
 /// Step 7 alone: a quorum cosigned this head, neither too long ago nor in the future. Callers use it for a newer head
 /// that was found to continue the proof's, and so holds the same entries.
 ///

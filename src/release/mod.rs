@@ -22,6 +22,7 @@ mod profile;
 mod publishers;
 mod purl;
 mod release_line;
+mod sigstore;
 mod statement;
 mod submission;
 mod timestamp;
@@ -49,11 +50,12 @@ pub use publishers::{
 };
 pub use purl::{PackageUrl, Purl, PurlPattern};
 pub use release_line::MAX_RELEASE_LINE_BYTES;
+pub use sigstore::{SigstoreBundle, read_bundles};
 pub use statement::{
     Attestation, CarriedEnvelope, Commitment, Disclosure, Document, Imported, Kind, MAX_COMMITMENTS,
-    MAX_FINDING_BYTES, MAX_REASON_BYTES, MAX_SUBJECTS, ManifestRef, NewReview, Opening, Provenance,
-    Reference, Release, Report, Resource, Review, ReviewResult, ReviewScope, Shown, Signer, Source,
-    Statement, StatementKind, Subject, TestResult, VerificationResult, VerificationSummary, Withdrawal,
+    MAX_FINDING_BYTES, MAX_REASON_BYTES, MAX_SUBJECTS, ManifestRef, Opening, Provenance, Reference, Release,
+    Report, Resource, Review, ReviewResult, ReviewScope, Shown, Signer, Source, Statement, StatementKind,
+    Subject, TestResult, VerificationResult, VerificationSummary, Withdrawal,
 };
 pub use submission::{SubmittedEnvelope, SubmittedSignature};
 pub use timestamp::{Timestamp, format_time, parse_time};

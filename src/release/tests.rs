@@ -4,6 +4,7 @@ mod envelopes;
 mod facts;
 mod people;
 mod publishers;
+mod sigstore;
 mod statements;
 mod withdrawals;
 

@@ -36,6 +36,7 @@ mod scarce;
 mod sequence;
 mod several;
 mod state;
+mod statements;
 mod streams;
 mod tls_front;
 mod withdraw;

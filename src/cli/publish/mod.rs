@@ -1,7 +1,7 @@
 //! `treehead publish`: one release (`one.rs`) or many (`many.rs`).
 
 pub mod args;
-mod artifact;
+pub mod artifact;
 mod folder;
 mod many;
 mod one;
@@ -9,7 +9,7 @@ mod proofs;
 mod release;
 mod report;
 mod sequence;
-mod target;
+pub mod target;
 
 use args::Publish;
 pub use artifact::Artifact;

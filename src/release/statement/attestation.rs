@@ -18,7 +18,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::kind::is_predicate_type;
-use super::{Purl, Resource, StatementKind, Subject, check_text, purls_in, to_payload};
+use super::{Purl, Resource, StatementKind, check_text, purls_in};
 use crate::format::{FormatError, cap_count, names, quote};
 use crate::merkle::Hash;
 use crate::release::json::{Fields, Json};
@@ -163,7 +163,7 @@ fn kind_of_media(media_type: &str) -> Option<StatementKind> {
 #[derive(Debug)]
 pub struct Reference<'a> {
     /// The artifacts that the document is about.
-    pub subjects: &'a [Subject],
+    pub subjects: &'a [Resource],
     /// URI of whoever states it.
     pub attester: &'a str,
     /// SHA-256 of the document.
@@ -190,7 +190,6 @@ impl Reference<'_> {
             ("attester", Json::object([("id", string(self.attester))])),
             ("references", Json::Array(vec![document])),
         ]);
-        let payload = to_payload(REFERENCE, predicate, self.subjects);
-        super::Statement::parse(&payload).map(|_| payload)
+        super::Statement::attestation(REFERENCE, &predicate.to_canonical(), self.subjects)
     }
 }

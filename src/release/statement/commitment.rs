@@ -11,11 +11,13 @@
 //! finding. All parts before the finding have a fixed length, so each input is read in one way.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::format::{FormatError, cap, quote};
 use crate::merkle::Hash;
+use crate::release::json::{Fields, Json};
 
 /// First bytes of what is hashed.
 const DOMAIN: &[u8] = b"treehead finding v1\n";
@@ -69,6 +71,44 @@ impl Opening {
             return Err(FormatError::malformed("a finding", expected, quote(&finding)));
         }
         Ok(Self { finding, salt })
+    }
+
+    /// Parses a file of openings, which is private to the reviewer, or to whoever was shown one:
+    /// `{"findings":[{"commitment":"<hex>","finding":"...","salt":"<hex>"}, ...]}`.
+    ///
+    /// # Errors
+    /// [`FormatError`] for anything else, and for a finding that does not open its commitment.
+    pub fn parse_file(bytes: &[u8]) -> Result<Vec<Self>, FormatError> {
+        const WHAT: &str = "a file of findings";
+        let mut file = Fields::new(WHAT, "", Json::parse(WHAT, bytes)?)?;
+        let read = |item| {
+            let mut item = Fields::new(WHAT, "findings[]", item)?;
+            let salt = Hash::from_hex(&item.text("salt")?)?;
+            let opening = Self::new(item.string("finding")?, *salt.as_bytes())?;
+            let commitment = item.text("commitment")?;
+            if commitment != opening.commitment().to_hex() {
+                return Err(item.wrong("commitment", "to be that of the finding", &quote(&commitment)));
+            }
+            item.nothing_else().map(|()| opening)
+        };
+        let openings = file.array("findings")?.into_iter().map(read).collect::<Result<_, _>>()?;
+        file.nothing_else().map(|()| openings)
+    }
+
+    /// Writes a file of openings.
+    #[must_use]
+    pub fn to_file(openings: &[Self]) -> Vec<u8> {
+        let item = |opening: &Self| {
+            Json::object([
+                ("commitment", Json::string(&opening.commitment().to_hex())),
+                ("finding", Json::string(&opening.finding)),
+                ("salt", Json::string(&Hash::from_bytes(opening.salt).to_hex())),
+            ])
+        };
+        let mut file =
+            Json::object([("findings", Json::Array(openings.iter().map(item).collect()))]).to_canonical();
+        file.push(b'\n');
+        file
     }
 
     /// The finding.

@@ -35,7 +35,7 @@ pub use kind::StatementKind;
 pub use provenance::Provenance;
 pub use release::{Kind, ManifestRef, Release, Source};
 pub use resource::Resource;
-pub use review::{MAX_COMMITMENTS, NewReview, Report, Review, ReviewResult, ReviewScope};
+pub use review::{MAX_COMMITMENTS, Report, Review, ReviewResult, ReviewScope};
 pub use subject::Subject;
 pub use summary::{VerificationResult, VerificationSummary};
 pub use withdrawal::{MAX_REASON_BYTES, Withdrawal};
@@ -102,6 +102,25 @@ impl Statement {
             disclosure::PREDICATE_TYPE => Disclosure::read(fields).map(Self::Disclosure),
             imported::PREDICATE_TYPE => Imported::read(fields).map(Self::Imported),
             other => Attestation::read(other, fields).map(Self::Attestation),
+        }
+    }
+
+    /// Makes the payload of an attestation, in canonical JSON.
+    ///
+    /// # Errors
+    /// [`FormatError`] unless `predicate` is strict JSON, and for what [`parse`](Self::parse) would reject. Releases and
+    /// withdrawals are not made so.
+    pub fn attestation(
+        predicate_type: &str,
+        predicate: &[u8],
+        subjects: &[Resource],
+    ) -> Result<Vec<u8>, FormatError> {
+        let predicate = Json::parse("a predicate", predicate)?;
+        let subjects = subjects.iter().map(Resource::to_json).collect();
+        let payload = to_payload_of(predicate_type, predicate, subjects);
+        match Self::parse(&payload)?.predicate_type() {
+            Some(_) => Ok(payload),
+            None => Err(FormatError::malformed(Self::WHAT, "an attestation", quote(predicate_type))),
         }
     }
 
@@ -234,6 +253,15 @@ impl Statement {
             Self::Disclosure(disclosure) => disclosure.subjects.as_slice(),
             Self::Imported(imported) => imported.subjects.as_slice(),
             Self::Attestation(attestation) => attestation.subjects.as_slice(),
+        }
+    }
+
+    /// The documents that it refers to by digest.
+    #[must_use]
+    pub const fn documents(&self) -> &[Document] {
+        match self {
+            Self::Attestation(attestation) => attestation.documents.as_slice(),
+            _ => &[],
         }
     }
 

@@ -21,7 +21,7 @@ pub struct Resource {
     pub name: Option<String>,
     /// Its URI.
     pub uri: Option<String>,
-    /// Digests by algorithm, such as `gitCommit`. `sha256` is 64 lower-case hex digits; the form of others depends on the
+    /// Digests by algorithm, such as `gitCommit`, sorted. `sha256` is 64 lower-case hex digits; the form of others depends on the
     /// algorithm.
     pub digests: Vec<(String, String)>,
 }
@@ -66,6 +66,8 @@ impl Resource {
                 digests.push((algorithm.into_owned(), value.into_owned()));
             }
         }
+        // So that two of them can be compared, in whatever order they were written.
+        digests.sort_unstable();
         if with_digest && digests.is_empty() {
             return Err(fields.wrong("digest", "to be there", "nothing"));
         }

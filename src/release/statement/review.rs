@@ -18,11 +18,11 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Commitment, Purl, Resource, check_text, open_as, purls_in, to_payload_of};
+use super::{Commitment, Purl, Resource, check_text, open_as, purls_in};
 use crate::format::{FormatError, cap_count, names, quote};
 use crate::merkle::Hash;
 use crate::release::json::{Fields, Json, describe};
-use crate::release::{Timestamp, format_time, parse_time};
+use crate::release::{Timestamp, parse_time};
 
 pub(super) const PREDICATE_TYPE: &str = "urn:treehead:review:v1";
 /// Most findings of one review: their commitments fill a third of an entry.
@@ -139,59 +139,6 @@ impl Review {
     #[must_use]
     pub const fn purls(&self) -> &[Purl] {
         self.purls.as_slice()
-    }
-}
-
-/// A review to be signed.
-#[derive(Debug)]
-pub struct NewReview<'a> {
-    /// What was looked at, each with a digest.
-    pub subjects: &'a [Resource],
-    /// URI of the reviewer.
-    pub reviewer: &'a str,
-    /// Time at which the review ended.
-    pub finished: Timestamp,
-    /// What was looked at.
-    pub scope: &'a [ReviewScope],
-    /// The result.
-    pub result: ReviewResult,
-    /// The report.
-    pub report: &'a Report,
-    /// Commitments to findings.
-    pub commitments: &'a [Commitment],
-    /// Package and version.
-    pub purl: Option<&'a Purl>,
-    /// Origin of the only log that it is for.
-    pub log: Option<&'a str>,
-}
-
-impl NewReview<'_> {
-    /// The payload to sign, in canonical JSON.
-    ///
-    /// # Errors
-    /// [`FormatError`] for what [`Review::parse`] would reject.
-    pub fn to_payload(&self) -> Result<Vec<u8>, FormatError> {
-        let string = Json::string;
-        let mut report =
-            vec![("digest".into(), Json::object([("sha256", string(&self.report.sha256.to_hex()))]))];
-        report.extend(self.report.uri.as_deref().map(|uri| ("uri".into(), string(uri))));
-        let scope = self.scope.iter().map(|scope| string(scope.as_str())).collect();
-        let mut predicate = vec![
-            ("finishedOn".into(), string(&format_time(self.finished))),
-            ("report".into(), Json::Object(report)),
-            ("result".into(), string(self.result.as_str())),
-            ("reviewer".into(), Json::object([("id", string(self.reviewer))])),
-            ("scope".into(), Json::Array(scope)),
-        ];
-        if !self.commitments.is_empty() {
-            let list = self.commitments.iter().map(|commitment| string(&commitment.to_hex())).collect();
-            predicate.push(("commitments".into(), Json::Array(list)));
-        }
-        predicate.extend(self.purl.map(|purl| ("purl".into(), string(purl.as_str()))));
-        predicate.extend(self.log.map(|log| ("log".into(), string(log))));
-        let subjects = self.subjects.iter().map(Resource::to_json).collect();
-        let payload = to_payload_of(PREDICATE_TYPE, Json::Object(predicate), subjects);
-        Review::parse(&payload).map(|_| payload)
     }
 }
 

@@ -4,8 +4,7 @@
 use super::*;
 use crate::merkle::LeafIndex;
 use crate::release::{
-    CarriedEnvelope, Commitment, Disclosure, Imported, NewReview, Opening, Reference, Report, Review,
-    ReviewResult, ReviewScope, Shown, Signer,
+    CarriedEnvelope, Commitment, Disclosure, Imported, Opening, Reference, Review, ReviewScope, Shown, Signer,
 };
 
 const PURL: &str = "pkg:generic/example/scanner@4.2.0";
@@ -28,32 +27,27 @@ fn opening(n: u8) -> Opening {
     Opening::new(format!("finding {n}:\n\tthe updater follows links"), [n; 32]).unwrap()
 }
 
+fn resource(name: Option<&str>, uri: Option<&str>, (algorithm, value): (&str, &str)) -> Resource {
+    let digests = vec![(algorithm.to_owned(), value.to_owned())];
+    Resource { name: name.map(ToOwned::to_owned), uri: uri.map(ToOwned::to_owned), digests }
+}
+
 fn review() -> Vec<u8> {
-    let commit = Resource {
-        name: None,
-        uri: Some("git+https://example.com/scanner".to_owned()),
-        digests: vec![("gitCommit".to_owned(), "0123".to_owned())],
-    };
-    let artifact = Resource {
-        name: Some("scanner.bin".to_owned()),
-        uri: None,
-        digests: vec![("sha256".to_owned(), Hash::digest(b"x").to_hex())],
-    };
-    let review = NewReview {
-        subjects: &[commit, artifact],
-        reviewer: "https://centre.example.com",
-        finished: parse_time("2026-01-31T12:00:00Z").unwrap(),
-        scope: &[ReviewScope::Source, ReviewScope::Build],
-        result: ReviewResult::PassedWithFindings,
-        report: &Report {
-            sha256: Hash::digest(b"report"),
-            uri: Some("https://centre.example.com/r".to_owned()),
-        },
-        commitments: &[opening(1).commitment(), opening(2).commitment()],
-        purl: Some(&Purl::parse(PURL).unwrap()),
-        log: Some(LOG),
-    };
-    review.to_payload().unwrap()
+    let artifact = Hash::digest(b"x").to_hex();
+    let subjects = [
+        resource(None, Some("git+https://example.com/scanner"), ("gitCommit", "0123")),
+        resource(Some("scanner.bin"), None, ("sha256", &artifact)),
+    ];
+    let predicate = format!(
+        r#"{{"reviewer":{{"id":"https://centre.example.com"}},"finishedOn":"2026-01-31T12:00:00Z",
+        "scope":["source","build"],"result":"PASSED_WITH_FINDINGS","purl":"{PURL}","log":"{LOG}",
+        "report":{{"digest":{{"sha256":"{}"}},"uri":"https://centre.example.com/r"}},
+        "commitments":["{}","{}"]}}"#,
+        Hash::digest(b"report").to_hex(),
+        opening(1).commitment().to_hex(),
+        opening(2).commitment().to_hex(),
+    );
+    Statement::attestation("urn:treehead:review:v1", predicate.as_bytes(), &subjects).unwrap()
 }
 
 fn review_entry() -> Vec<u8> {
@@ -528,7 +522,8 @@ fn every_field_of_tests_vex_references_and_old_versions_is_checked() {
 
 #[test]
 fn a_reference_is_made_as_it_is_read() {
-    let subject = Subject { name: PURL.to_owned(), sha256: Hash::digest(b"x") };
+    let digest = Hash::digest(b"x").to_hex();
+    let subject = resource(Some("scanner.bin"), Some(PURL), ("sha256", &digest));
     let made = |media_type, location| {
         let sha256 = Hash::digest(b"body");
         let subjects = core::slice::from_ref(&subject);
@@ -540,6 +535,38 @@ fn a_reference_is_made_as_it_is_read() {
     assert_eq!(attestation.documents[0].resource.sha256(), Some(Hash::digest(b"body")));
     assert_eq!(statement.kind(), StatementKind::Sbom);
     assert!(made("", "https://example.com/d").is_err() && made("text/spdx", "a\n").is_err());
+}
+
+#[test]
+fn an_attestation_is_made_of_a_predicate_and_subjects() {
+    let digest = Hash::digest(b"x").to_hex();
+    let subject = [resource(Some("scanner.bin"), Some(PURL), ("sha256", &digest))];
+    let make = |of: &str, predicate: &str| Statement::attestation(of, predicate.as_bytes(), &subject);
+    let made = make("https://slsa.dev/provenance/v1", SLSA).unwrap();
+    let statement = Statement::parse(&made).unwrap();
+    assert_eq!((statement.kind(), statement.purl().unwrap().as_str()), (StatementKind::Provenance, PURL));
+    assert_refused(make("https://example.com/a", "{\"a\":1,\"a\":2}"), "twice", b"");
+    assert_refused(make("https://slsa.dev/provenance/v1", "{}"), "buildDefinition to be there", b"");
+    let release = full_release().to_payload().unwrap();
+    let release: serde_json::Value = serde_json::from_slice(&release).unwrap();
+    let predicate = release["predicate"].to_string();
+    assert_refused(make("https://in-toto.io/attestation/release/v0.2", &predicate), "an attestation", b"");
+}
+
+#[test]
+fn a_file_of_findings_is_read_as_it_was_written() {
+    let openings = [opening(1), opening(2)];
+    let file = Opening::to_file(&openings);
+    assert_eq!(Opening::parse_file(&file).unwrap(), openings);
+    for (pointer, value, why) in [
+        ("/findings/0/finding", "\"another\"", "commitment to be that of the finding"),
+        ("/findings/0/salt", "\"00\"", "64 lower-case hex digits"),
+        ("/findings/0/commitment", "", "commitment to be there"),
+        ("/findings/0/x", "1", "no other field"),
+        ("/x", "1", "no other field"),
+    ] {
+        assert_refused(Opening::parse_file(&changed(&file, pointer, value)), why, pointer.as_bytes());
+    }
 }
 
 proptest! {

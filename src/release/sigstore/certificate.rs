@@ -15,7 +15,7 @@ const NAMES: [u8; 2] = [0x81, 0x86];
 const OTHER_NAME: u8 = 0xa0;
 /// 2.5.29.17, subject alternative name.
 const SAN: &[u8] = &[0x55, 0x1d, 0x11];
-/// 1.3.6.1.4.1.57264.1.8, the issuer of the identity, which Fulcio writes as a UTF8String.
+/// 1.3.6.1.4.1.57264.1.8, the issuer of the identity, which Fulcio writes as a `UTF8String`.
 const ISSUER: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xbf, 0x30, 0x01, 0x08];
 /// 1.3.6.1.4.1.57264.1.1, the same as bare text.
 const OLD_ISSUER: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x83, 0xbf, 0x30, 0x01, 0x01];

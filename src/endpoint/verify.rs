@@ -213,7 +213,7 @@ pub fn logged_statement(proof: &[u8], trust: Trust<'_>) -> Result<LoggedStatemen
     let proven = Proven::open(proof, trust)?;
     let entry = proven.entries.first().ok_or(Refusal::EntryMissing)?;
     let verified = proven.opened(entry)?.verified.clone();
-    let origin = proven.head.get().origin.to_string();
+    let origin = String::from(proven.head.get().origin.as_str());
     Ok(LoggedStatement { origin, index: entry.index, leaf: entry.leaf, verified })
 }
 

@@ -229,7 +229,7 @@ export interface Question {
   memory?: Memory;
 }
 
-export type Kind = "build" | "update" | "detection-rules";
+export type Kind = "build" | "update" | "detection-rules" | "trust";
 
 /** The verdict: the object that `treehead verify --json` prints, and the stable number. */
 export type Verdict = Verified | Refused;

@@ -379,7 +379,7 @@ typedef struct th_question {
    */
   struct th_str channel;
   /*
-   build, update or detection-rules.
+   build, update, detection-rules or trust.
    */
   struct th_str kind;
   /*

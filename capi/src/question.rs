@@ -40,7 +40,7 @@ pub struct th_question {
     pub package: th_str,
     /// The channel. Without one, a release in another channel than the one followed so far is refused.
     pub channel: th_str,
-    /// build, update or detection-rules.
+    /// build, update, detection-rules or trust.
     pub kind: th_str,
     /// The publisher that must state it.
     pub publisher: th_str,
@@ -85,7 +85,9 @@ impl<'a> Asked<&'a [u8], &'a str> {
         }
         let kind = args::text_of(given.kind)?.map(|name| {
             let kind = Kind::parse(name);
-            kind.ok_or_else(|| Fail::argument("a kind is not one of build, update and detection-rules"))
+            kind.ok_or_else(|| {
+                Fail::argument("a kind is not one of build, update, detection-rules and trust")
+            })
         });
         let package = args::text_of(given.package)?.map(|text| {
             let message = "a package is not a purl, nor a pattern of purls";

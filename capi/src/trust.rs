@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use treehead::checkpoint::policy::Policy;
-use treehead::endpoint::{Requirement, Trust, TrustFile};
+use treehead::endpoint::{Requirement, Trust, TrustFile, UpdateRule};
 use treehead::release::Publishers;
 
 use crate::args::{self, Out};
@@ -26,6 +26,7 @@ pub(crate) struct Trusted {
     policy: Policy,
     publishers: Publishers,
     gate: Vec<Requirement>,
+    update: Option<UpdateRule>,
 }
 
 impl Trusted {
@@ -52,9 +53,9 @@ pub unsafe extern "C" fn th_trust_from_bytes(
         (|| {
             let out = Out::new(trust)?;
             let file = TrustFile::parse(args::bytes(data, length)?)?;
-            let number = file.number();
+            let (number, update) = (file.number(), file.update().cloned());
             let (policy, publishers, gate) = file.into_parts();
-            out.set(th_trust::boxed(Arc::new(Trusted { number, policy, publishers, gate })));
+            out.set(th_trust::boxed(Arc::new(Trusted { number, policy, publishers, gate, update })));
             Ok(())
         })(),
     )
@@ -78,7 +79,8 @@ pub unsafe extern "C" fn th_trust_from_parts(
             let out = Out::new(trust)?;
             let policy = Policy::parse(args::bytes(policy, policy_length)?)?;
             let publishers = parse_publishers(args::bytes(publishers, publishers_length)?)?;
-            out.set(th_trust::boxed(Arc::new(Trusted { number: 0, policy, publishers, gate: Vec::new() })));
+            let gate = Vec::new();
+            out.set(th_trust::boxed(Arc::new(Trusted { number: 0, policy, publishers, gate, update: None })));
             Ok(())
         })(),
     )
@@ -102,8 +104,12 @@ fn parse_publishers(bytes: &[u8]) -> Done<Publishers> {
 pub unsafe extern "C" fn th_trust_to_bytes(trust: *const th_trust, bytes: *mut *mut th_blob) -> th_status {
     status((|| {
         let out = Out::new(bytes)?;
-        let Trusted { number, policy, publishers, gate } = &**th_trust::get(trust)?;
+        let Trusted { number, policy, publishers, gate, update } = &**th_trust::get(trust)?;
         let file = TrustFile::new((*number).max(1), policy, publishers.clone(), gate.clone())?;
+        let file = match update {
+            Some(update) => file.with_update(update.clone())?,
+            None => file,
+        };
         out.set(th_blob::boxed(file.to_bytes()));
         Ok(())
     })())

@@ -2,16 +2,17 @@
 
 use alloc::vec::Vec;
 
-use super::Checkpoint;
+use super::{Checkpoint, signs_for_logs};
 use crate::checkpoint::cosignature;
 use crate::note::{KeyName, Note, NoteKey, NoteSigner, SignatureType};
 
-/// A log's secret keys, all named as its origin: an Ed25519 key and, optionally, an ML-DSA-44 key. A head carries a
-/// signature by each, so that endpoints may demand either.
+/// A log's secret keys, all named as its origin: an Ed25519 key and, optionally, an ML-DSA-44 key, and while they are
+/// replaced, their successors. A head carries a signature by each, so that endpoints may demand any of them.
 #[derive(Debug)]
 pub struct LogSigner {
     ed25519: NoteSigner,
     ml_dsa: Option<NoteSigner>,
+    next: Vec<NoteSigner>,
 }
 
 impl LogSigner {
@@ -26,7 +27,22 @@ impl LogSigner {
             assert_eq!(ml_dsa.public().kind(), SignatureType::CosignatureMlDsa44, "a log's second key");
             assert_eq!(ml_dsa.public().name(), ed25519.public().name(), "a log has one origin");
         }
-        Self { ed25519, ml_dsa }
+        Self { ed25519, ml_dsa, next: Vec::new() }
+    }
+
+    /// Also signs with the keys that are to replace these.
+    ///
+    /// # Panics
+    /// If one of them is not a log's key, has another name, or is among the log's keys already.
+    #[must_use]
+    pub fn with_next(mut self, next: Vec<NoteSigner>) -> Self {
+        for key in next {
+            assert!(signs_for_logs(key.public().kind()), "a log's key");
+            assert_eq!(key.public().name(), self.origin(), "a log has one origin");
+            assert!(!self.keys().contains(key.public()), "each key once");
+            self.next.push(key);
+        }
+        self
     }
 
     /// The log's origin.
@@ -44,11 +60,8 @@ impl LogSigner {
     /// All public keys.
     #[must_use]
     pub fn keys(&self) -> Vec<NoteKey> {
-        [Some(&self.ed25519), self.ml_dsa.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|s| s.public().clone())
-            .collect()
+        let keys = [Some(&self.ed25519), self.ml_dsa.as_ref()].into_iter().flatten().chain(&self.next);
+        keys.map(|signer| signer.public().clone()).collect()
     }
 
     /// Signs a head of this log with all keys. The ML-DSA-44 signature includes `time`, a POSIX time in seconds.
@@ -60,6 +73,12 @@ impl LogSigner {
         let mut note = head.sign(&self.ed25519);
         if let Some(ml_dsa) = &self.ml_dsa {
             note.push(cosignature::cosign(head, ml_dsa, time));
+        }
+        for next in &self.next {
+            note.push(match next.public().kind() {
+                SignatureType::Ed25519 => head.sign(next).signatures()[0].clone(),
+                _ => cosignature::cosign(head, next, time),
+            });
         }
         note
     }

@@ -39,8 +39,18 @@ pub struct Args {
 }
 
 /// Files of a log beside its journal, apart from its secret keys and a file that names its witnesses.
-pub const COMPANIONS: [&str; 6] =
-    ["treehead.toml", PROFILE_FILE, "publishers.toml", "log.vkey", "log.mldsa.vkey", "endpoint.policy"];
+pub const COMPANIONS: [&str; 10] = [
+    "treehead.toml",
+    PROFILE_FILE,
+    "publishers.toml",
+    "log.vkey",
+    "log.mldsa.vkey",
+    "log.next.vkey",
+    "log.next.mldsa.vkey",
+    "log.old.vkey",
+    "log.old.mldsa.vkey",
+    "endpoint.policy",
+];
 
 pub fn run(args: &Args, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;

@@ -26,9 +26,28 @@ pub const ED25519: Pair = Pair { secret: "log.key", public: "log.vkey", kind: Si
 pub const ML_DSA: Pair =
     Pair { secret: "log.mldsa.key", public: "log.mldsa.vkey", kind: SignatureType::CosignatureMlDsa44 };
 
+/// The pairs that are to replace the two above. While they are there, the log signs with all.
+pub const NEXT: [Pair; 2] = [
+    Pair { secret: "log.next.key", public: "log.next.vkey", kind: SignatureType::Ed25519 },
+    Pair {
+        secret: "log.next.mldsa.key",
+        public: "log.next.mldsa.vkey",
+        kind: SignatureType::CosignatureMlDsa44,
+    },
+];
+/// Public keys that were replaced: the log signs nothing with them, and old proofs need them.
+const OLD: [Pair; 2] = [
+    Pair { secret: "log.old.key", public: "log.old.vkey", kind: SignatureType::Ed25519 },
+    Pair {
+        secret: "log.old.mldsa.key",
+        public: "log.old.mldsa.vkey",
+        kind: SignatureType::CosignatureMlDsa44,
+    },
+];
+
 /// Names the secret keys of the public keys in a directory: those that are there, and those that are not.
 pub fn secrets_of(dir: &Path) -> (Vec<&'static str>, Vec<&'static str>) {
-    let pairs = [ED25519, ML_DSA].into_iter().filter(|pair| dir.join(pair.public).exists());
+    let pairs = [ED25519, ML_DSA].into_iter().chain(NEXT).filter(|pair| dir.join(pair.public).exists());
     pairs.map(|pair| pair.secret).partition(|secret| dir.join(secret).exists())
 }
 
@@ -37,7 +56,11 @@ impl Config {
     pub fn signer(&self) -> Result<LogSigner, Failure> {
         let ed25519 = self.pair(&ED25519)?;
         let ml_dsa = self.has(&ML_DSA).then(|| self.pair(&ML_DSA)).transpose()?;
-        Ok(LogSigner::new(ed25519, ml_dsa))
+        let next = NEXT.iter().filter(|pair| self.has(pair)).map(|pair| self.pair(pair));
+        let next = next.collect::<Result<Vec<_>, _>>()?;
+        // The names are checked, and `vkeys` checks that the keys differ.
+        self.vkeys()?;
+        Ok(LogSigner::new(ed25519, ml_dsa).with_next(next))
     }
 
     /// Reads the public Ed25519 key.
@@ -45,10 +68,22 @@ impl Config {
         self.public(&ED25519)
     }
 
-    /// Reads all public keys, Ed25519 first.
+    /// Reads all public keys, Ed25519 first, also those to come and those that were replaced.
     pub fn vkeys(&self) -> Result<Vec<NoteKey>, Failure> {
-        let ml_dsa = self.has(&ML_DSA).then(|| self.public(&ML_DSA)).transpose()?;
-        Ok([Some(self.vkey()?), ml_dsa].into_iter().flatten().collect())
+        let mut keys = vec![self.vkey()?];
+        let others = [&ML_DSA].into_iter().chain(&NEXT).filter(|pair| self.has(pair));
+        for pair in others.chain(OLD.iter().filter(|pair| self.dir.join(pair.public).exists())) {
+            let key = self.public(pair)?;
+            if keys.contains(&key) {
+                let path = self.dir.join(pair.public);
+                return Err(Failure::Usage(format!(
+                    "{}: expected a key that the log does not have yet, saw {key}",
+                    path.display()
+                )));
+            }
+            keys.push(key);
+        }
+        Ok(keys)
     }
 
     /// Whether the log has such a pair. Half a pair counts: the other half was lost, and a log never signs with fewer

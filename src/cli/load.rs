@@ -83,7 +83,7 @@ pub struct Load {
     #[arg(long, default_value = "load", requires = "key")]
     pub channel: String,
     /// Kind of the statements
-    #[arg(long, value_parser = parse_kind, value_name = "build|update|detection-rules", default_value = "build", requires = "key")]
+    #[arg(long, value_parser = parse_kind, value_name = "build|update|detection-rules|trust", default_value = "build", requires = "key")]
     pub kind: Kind,
 }
 

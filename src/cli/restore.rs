@@ -11,7 +11,7 @@ use super::backup::{COMPANIONS, check_different};
 use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::files;
-use super::keys::{ED25519, ML_DSA, secrets_of};
+use super::keys::{ED25519, ML_DSA, NEXT, secrets_of};
 use super::new_dir;
 use super::output::{self, GREEN};
 use crate::disk::RealDisk;
@@ -74,8 +74,9 @@ fn into_log(args: &Args, key: &NoteKey) -> Result<Restored, Failure> {
 /// Restores into a directory that appears whole or not at all.
 fn into_new(args: &Args, backup: &Config, key: &NoteKey) -> Result<Restored, Failure> {
     new_dir::whole(&args.dir, |new| {
-        let secrets = [ED25519.secret, ML_DSA.secret];
-        for name in COMPANIONS.into_iter().chain(backup.witnesses_file()).chain(secrets) {
+        let secrets = [ED25519, ML_DSA].into_iter().chain(NEXT).map(|pair| pair.secret);
+        let secrets: Vec<&str> = secrets.collect();
+        for name in COMPANIONS.into_iter().chain(backup.witnesses_file()).chain(secrets.iter().copied()) {
             let (from, to) = (args.backup.join(name), new.join(name));
             if from.exists() {
                 let bytes = Zeroizing::new(files::read(&from, "a file of the backup", MAX_FILE_BYTES)?);

@@ -42,7 +42,7 @@ pub fn run(args: &Serve) -> CliResult {
             tracing::warn!("{warning}");
         }
         let cosigners = config.cosigners(&signer)?;
-        let policy = Some(policy::of(&signer.keys(), witnesses.as_ref())?);
+        let policy = Some(policy::of(&config.vkeys()?, witnesses.as_ref())?);
         let (profile, options, index_bytes) = (config.profile, config.options, config.index_bytes);
         if options.publish_unwitnessed && cosigners.is_some() {
             tracing::warn!("tree heads may be published without a quorum of witnesses, as treehead.toml says: a split view would go unnoticed");

@@ -44,7 +44,7 @@ pub struct StatementArgs {
     #[command(flatten)]
     pub trusted: TrustedHeads,
     /// Kind of release
-    #[arg(long, value_parser = parse_kind, value_name = "build|update|detection-rules")]
+    #[arg(long, value_parser = parse_kind, value_name = "build|update|detection-rules|trust")]
     pub kind: Kind,
     /// Package and version, as in pkg:generic/example/scanner@4.2.0
     #[arg(long, value_parser = parse_purl)]

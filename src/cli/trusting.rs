@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::exit::Failure;
-use super::{files, output};
+use super::{files, output, trust};
 use crate::checkpoint::policy::Policy;
-use crate::endpoint::{Endpoint, MAX_TRUST_BYTES, Requirement, TrustFile};
+use crate::endpoint::{Endpoint, MAX_TRUST_BYTES, Requirement, TrustDir, TrustFile};
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 
 /// For commands that judge releases.
@@ -39,10 +39,13 @@ pub fn trust_file(path: &Path) -> Result<TrustFile, Failure> {
 }
 
 impl Trusting {
-    /// An endpoint that trusts what the files say, and remembers nothing.
-    pub fn endpoint(&self) -> Result<Endpoint, Failure> {
+    /// An endpoint that trusts what the files say, and remembers nothing. A trust file that the state directory learned
+    /// counts if it is as new as the one that was named.
+    pub fn endpoint(&self, state: Option<&Path>) -> Result<Endpoint, Failure> {
         if let Some(path) = &self.trust {
-            return Ok(Endpoint::trusting(trust_file(path)?));
+            let given = trust_file(path)?;
+            let newest = state.map_or(Ok(given.clone()), |state| TrustDir::new(state).newest(given));
+            return Ok(Endpoint::trusting(newest.map_err(trust::update::failure)?));
         }
         let (policy, publishers) = self.files()?;
         Ok(Endpoint::new(policy, publishers))

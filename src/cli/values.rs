@@ -28,7 +28,7 @@ impl ValueEnum for Wait {
 }
 
 pub fn parse_kind(text: &str) -> Result<Kind, String> {
-    Kind::parse(text).ok_or_else(|| "expected build, update or detection-rules".to_owned())
+    Kind::parse(text).ok_or_else(|| "expected build, update, detection-rules or trust".to_owned())
 }
 
 pub fn parse_purl(text: &str) -> Result<Purl, String> {

@@ -133,7 +133,8 @@ impl BatchLine<BatchQuestion> {
             |text| {
                 let wrong = |expected: &str, seen: &str| FormatError::malformed(WHAT, expected, quote(seen));
                 let kind = |kind: String| {
-                    Kind::parse(&kind).ok_or_else(|| wrong("kind build, update or detection-rules", &kind))
+                    Kind::parse(&kind)
+                        .ok_or_else(|| wrong("kind build, update, detection-rules or trust", &kind))
                 };
                 let texts = [&text.name, &text.channel, &text.publisher, &text.audience];
                 check_texts(WHAT, [&text.file, &text.proof], texts)?;

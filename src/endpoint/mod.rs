@@ -17,6 +17,7 @@ mod remembered_manifest;
 mod report;
 mod requirement;
 mod subjects;
+mod succession;
 mod trust_file;
 mod verify;
 mod withdrawal_search;
@@ -46,6 +47,8 @@ mod news;
 mod open;
 #[cfg(feature = "client")]
 mod remote_log;
+#[cfg(feature = "client")]
+mod trust_dir;
 
 pub use attestations::MissingAttestations;
 pub use batch::{BatchArrival, BatchArtifact, BatchLine, BatchQuestion, MAX_BATCH_LINE_BYTES};
@@ -62,6 +65,7 @@ pub use report::{
     entry_json, fork_json, head_json, proof_json, signed_head_json, trust_json, witnesses_json,
 };
 pub use requirement::{Conditions, MAX_REQUIREMENTS, Requirement, Unmet};
+pub use succession::{MAX_TRUST_PROOFS, TRUST_CHANNEL, TrustUpdateCode, TrustUpdateError, UpdateRule};
 pub use trust_file::{MAX_TRUST_BYTES, TRUST_FILE, TrustFile};
 pub use verify::*;
 pub use withdrawal_search::{
@@ -94,6 +98,8 @@ pub use open::{Endpoint, OpenError, POLICY_FILE, PUBLISHERS_FILE, STATE_DIR};
 pub use remote_log::RemoteLog;
 #[cfg(feature = "client")]
 pub use requirement::{MAX_RULES_BYTES, parse_rules};
+#[cfg(feature = "client")]
+pub use trust_dir::{TrustDir, TrustDirError};
 
 #[cfg(test)]
 mod tests;

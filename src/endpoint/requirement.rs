@@ -152,7 +152,7 @@ impl Requirement {
         let mut fields = Fields::new(Self::WHAT, format!("gate {}", at + 1), json)?;
         let purls = strings(&mut fields, "purls")?;
         let kinds = optional_strings(&mut fields, "kinds")?;
-        let wrong_kind = "to be kinds out of build, update, detection-rules";
+        let wrong_kind = "to be kinds out of build, update, detection-rules, trust";
         let kinds = kinds.iter().map(|kind| Kind::parse(kind).ok_or(kind)).collect::<Result<_, _>>();
         let kinds = kinds.map_err(|kind| fields.wrong("kinds", wrong_kind, &quote(kind)))?;
         let attestation = fields.text("attestation")?;
@@ -204,7 +204,7 @@ impl Requirement {
 }
 
 /// The first item that a list has twice.
-fn twice<T: PartialEq>(items: &[T]) -> Option<&T> {
+pub(super) fn twice<T: PartialEq>(items: &[T]) -> Option<&T> {
     items.iter().enumerate().find(|(at, item)| items[..*at].contains(item)).map(|(_, item)| item)
 }
 

@@ -3,7 +3,7 @@ mod bundles;
 mod check;
 mod freshness;
 #[cfg(feature = "client")]
-mod manifests;
+pub(super) mod manifests;
 mod memory;
 mod pins;
 

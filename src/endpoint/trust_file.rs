@@ -14,7 +14,8 @@
 //!                 "name":"example-vendor",
 //!                 "purls":["pkg:generic/example/*"],
 //!                 "require_signatures":["ed25519","ml-dsa-44"]}],     optional: families that all have to sign
-//!  "gate":[{...}]}                              optional: the attestations that releases need, as requirement.rs says
+//!  "gate":[{...}],                              optional: the attestations that releases need, as requirement.rs says
+//!  "update":{...}}                              optional: who may replace the file, as succession.rs says
 //! ```
 //!
 //! A key is a member with the name of its family: `ed25519` and `ml-dsa-44` hold the raw key (32 and 1,312 bytes),
@@ -29,7 +30,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::requirement::strings;
-use super::{Requirement, Trust};
+use super::{Requirement, Trust, UpdateRule};
 use crate::checkpoint::policy::Policy;
 use crate::format::{FormatError, base64_decode, base64_encode, cap, quote, utf8};
 use crate::release::{
@@ -52,6 +53,7 @@ pub struct TrustFile {
     policy: Policy,
     publishers: Publishers,
     gate: Vec<Requirement>,
+    update: Option<UpdateRule>,
 }
 
 impl TrustFile {
@@ -73,9 +75,20 @@ impl TrustFile {
         check_number(number)?;
         utf8(Self::WHAT, &policy.endpoint_lines())?;
         Requirement::check_all(&gate, &publishers)?;
-        let file = Self { number, policy, publishers, gate };
+        let file = Self { number, policy, publishers, gate, update: None };
         cap(Self::WHAT, file.to_bytes().len(), MAX_TRUST_BYTES)?;
         Ok(file)
+    }
+
+    /// Adds the rule by which the file may be replaced.
+    ///
+    /// # Errors
+    /// [`FormatError`] for a rule without meaning or that can't be met, and a file that would be too large.
+    pub fn with_update(mut self, update: UpdateRule) -> Result<Self, FormatError> {
+        update.check(&self.publishers)?;
+        self.update = Some(update);
+        cap(Self::WHAT, self.to_bytes().len(), MAX_TRUST_BYTES)?;
+        Ok(self)
     }
 
     /// Reads a trust file.
@@ -111,8 +124,10 @@ impl TrustFile {
             }
         };
         Requirement::check_all(&gate, &publishers)?;
+        let update = fields.optional_object("update")?.map(UpdateRule::parse).transpose()?;
+        update.as_ref().map_or(Ok(()), |update| update.check(&publishers))?;
         fields.nothing_else()?;
-        let file = Self { number, policy, publishers, gate };
+        let file = Self { number, policy, publishers, gate, update };
         if file.to_bytes() != bytes {
             let expected = "canonical JSON with the policy's lines as `treehead trust make` writes them";
             return Err(FormatError::malformed(Self::WHAT, expected, "another spelling of the same"));
@@ -139,6 +154,7 @@ impl TrustFile {
         if !self.gate.is_empty() {
             fields.push(("gate", Json::Array(self.gate.iter().map(Requirement::to_json).collect())));
         }
+        fields.extend(self.update.as_ref().map(|update| ("update", update.to_json())));
         object(fields).to_canonical()
     }
 
@@ -152,6 +168,12 @@ impl TrustFile {
     #[must_use]
     pub const fn trust(&self) -> Trust<'_> {
         Trust { policy: &self.policy, publishers: &self.publishers, gate: self.gate.as_slice() }
+    }
+
+    /// The rule by which it may be replaced. A file without one stays until somebody replaces it by hand.
+    #[must_use]
+    pub const fn update(&self) -> Option<&UpdateRule> {
+        self.update.as_ref()
     }
 
     /// The policy, the publishers and the gate, by value. Nothing of the gate may be left out.

@@ -105,7 +105,7 @@ pub(crate) use error_codes;
 mod tests {
     use crate::checkpoint::CheckpointCode;
     use crate::checkpoint::policy::QuorumCode;
-    use crate::endpoint::VerdictCode;
+    use crate::endpoint::{TrustUpdateCode, VerdictCode};
     use crate::format::FormatCode;
     use crate::merkle::ProofCode;
     use crate::note::NoteCode;
@@ -118,7 +118,7 @@ mod tests {
         macro_rules! add {
             ($($code:ident)+) => { $(codes.extend($code::ALL.iter().map(|c| (c.number(), c.as_str())));)+ };
         }
-        add!(FormatCode ProofCode NoteCode CheckpointCode QuorumCode StatementCode WithdrawalCode EvidenceCode VerdictCode);
+        add!(FormatCode ProofCode NoteCode CheckpointCode QuorumCode StatementCode WithdrawalCode EvidenceCode VerdictCode TrustUpdateCode);
         assert!(codes.windows(2).all(|pair| pair[0].0 < pair[1].0), "{codes:?}");
         for (_, name) in codes {
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{name}");

@@ -36,7 +36,7 @@ pub struct FoundRow {
     pub index: LeafIndex,
     /// Leaf hash.
     pub leaf: Hash,
-    /// `build`, `update` or `detection-rules` of a release, `withdrawal`, or another name.
+    /// `build`, `update`, `detection-rules` or `trust` of a release, `withdrawal`, or another name.
     pub kind: String,
     /// Package and version.
     pub purl: Option<String>,

@@ -157,7 +157,7 @@ impl PackageUrl {
     }
 
     /// Type, namespace and name: the package without its qualifiers.
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.text[..self.name]
     }
 }

@@ -65,8 +65,9 @@ impl Release {
         let release = Self {
             subjects: line.artifacts.into_iter().map(subject).collect::<Result<_, _>>()?,
             purl: Purl::parse(&line.purl)?,
-            kind: Kind::parse(&line.kind)
-                .ok_or_else(|| wrong("kind to be build, update or detection-rules", &quote(&line.kind)))?,
+            kind: Kind::parse(&line.kind).ok_or_else(|| {
+                wrong("kind to be build, update, detection-rules or trust", &quote(&line.kind))
+            })?,
             channel: line.channel,
             sequence: line.sequence,
             source: line.source.as_deref().map(Source::parse).transpose()?,

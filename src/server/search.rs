@@ -63,7 +63,7 @@ pub struct ReleaseRow {
     /// The first package URL with a version that the statement names; releases and withdrawals always have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purl: Option<String>,
-    /// `build`, `update` or `detection-rules` for a release; `withdrawal`, `provenance`, `verification-summary`,
+    /// `build`, `update`, `detection-rules` or `trust` for a release; `withdrawal`, `provenance`, `verification-summary`,
     /// `review`, `disclosure`, `sbom`, `vex`, `test-result` or `imported` for other statements; of any other, its predicate
     /// type.
     pub kind: String,

@@ -140,7 +140,7 @@ fn a_statement_that_is_signed_well_and_says_nonsense_is_422() {
         (|s| s["_type"] = json!("https://in-toto.io/Statement/v0.2"), "Statement/v1"),
         (|s| s["subject"][0]["digest"] = json!({ "sha512": "00" }), "sha256"),
         (|s| s["predicateType"] = json!("https://slsa.dev/provenance/v0.2"), "predicate.buildType"),
-        (|s| s["predicate"]["treehead"]["kind"] = json!("virus"), "build, update or detection-rules"),
+        (|s| s["predicate"]["treehead"]["kind"] = json!("virus"), "build, update, detection-rules or trust"),
         (|s| s["predicate"]["treehead"]["channel"] = json!("Stable"), "channel"),
         (|s| s["predicate"]["treehead"]["sequence"] = json!(-1), "sequence"),
         (|s| s["predicate"]["treehead"]["sequense"] = json!(1), "sequense"),

@@ -77,7 +77,7 @@ fn what_was_not_asked_for_is_refused_with_its_code() {
         verify(&format!(" --purl {pattern}")).done();
     }
     verify(" --purl scanner@7.0").failed(2, "expected pkg:<type>/<name>");
-    verify(" --kind builds").failed(2, "expected build, update or detection-rules");
+    verify(" --kind builds").failed(2, "expected build, update, detection-rules or trust");
 }
 
 #[test]

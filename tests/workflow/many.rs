@@ -111,7 +111,7 @@ fn a_bad_line_is_named_before_anything_is_sent() {
         ("{".to_owned(), "EOF"),
         (good.replace("\"channel\"", "\"chanel\""), "chanel"),
         (good.replace("@1.0", ""), "a version"),
-        (good.replace("\"build\"", "\"virus\""), "build, update or detection-rules"),
+        (good.replace("\"build\"", "\"virus\""), "build, update, detection-rules or trust"),
         (good.replace("\"sequence\":1", "\"sequence\":-1"), "-1"),
         (good.replace("stable", "Sta ble"), "a channel"),
         (good.replace("\"sha256\":\"", "\"sha256\":\"x"), "64 lower-case hex digits"),

@@ -22,7 +22,7 @@ fn health(server: &Server) -> (u16, serde_json::Value) {
 }
 
 /// Waits until the log has answers of its witnesses and shows a head.
-fn open(server: &Server) {
+pub fn open(server: &Server) {
     eventually("it shows a head", || server.get("/checkpoint").0 == 200);
 }
 

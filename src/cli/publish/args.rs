@@ -55,7 +55,7 @@ pub struct Publish {
     #[command(flatten)]
     pub signers: SignerArgs,
     /// Kind of release
-    #[arg(long, value_parser = parse_kind, value_name = "build|update|detection-rules", required_unless_present = "from")]
+    #[arg(long, value_parser = parse_kind, value_name = "build|update|detection-rules|trust", required_unless_present = "from")]
     pub kind: Option<Kind>,
     /// Package and version, as in pkg:generic/example/scanner@4.2.0
     #[arg(long, value_parser = parse_purl, required_unless_present = "from")]

@@ -64,7 +64,7 @@ pub struct PublisherAdd {
     /// Package it may publish, or a prefix of packages with a final `*`; repeat for more
     #[arg(long = "purl", value_name = "PATTERN", required = true, value_parser = parse_pattern)]
     pub purls: Vec<PurlPattern>,
-    /// Kind it may state: build, update, detection-rules, provenance, verification-summary, review,
+    /// Kind it may state: build, update, detection-rules, trust, provenance, verification-summary, review,
     /// disclosure, sbom, vex, test-result, imported, or the URI of a predicate type; repeat for more
     #[arg(long = "kind", required = true, value_parser = parse_right, value_name = "KIND")]
     pub kinds: Vec<StatementKind>,

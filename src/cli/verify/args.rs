@@ -87,7 +87,7 @@ pub struct Verify {
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub channel: Option<String>,
     /// Kind of release you want
-    #[arg(long, value_name = "build|update|detection-rules", value_parser = parse_kind)]
+    #[arg(long, value_name = "build|update|detection-rules|trust", value_parser = parse_kind)]
     pub kind: Option<Kind>,
     /// Publisher that must have signed the release, by its name in the publishers file
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]

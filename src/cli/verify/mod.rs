@@ -77,7 +77,8 @@ fn print(
 
 fn endpoint(args: &Verify, places: &Arc<Places>) -> Result<Endpoint, Failure> {
     let places = Arc::clone(places);
-    let endpoint = args.trusting.endpoint()?.on_notice(move |notice| tell(notice, &places));
+    let endpoint =
+        args.trusting.endpoint(args.state.as_deref())?.on_notice(move |notice| tell(notice, &places));
     Ok(match &args.state {
         Some(dir) => endpoint.with_state_dir(dir),
         None => endpoint,

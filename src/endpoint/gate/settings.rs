@@ -134,7 +134,8 @@ impl RuleText {
             return Err(place.key(key).malformed(format!("a {key}"), "an empty one"));
         }
         let kind = |kind: String| {
-            let wrong = || place.key("kind").malformed("build, update or detection-rules", quote(&kind));
+            let wrong =
+                || place.key("kind").malformed("build, update, detection-rules or trust", quote(&kind));
             Kind::parse(&kind).ok_or_else(wrong)
         };
         let purl = self.purl.map(|purl| PurlTemplate::parse(&purl)).transpose();

@@ -63,7 +63,8 @@ impl RequirementText {
             PurlPattern::parse(text).map_err(|e| place.item("purls", at).wrong(e))
         };
         let kind = |(at, text): (usize, &String)| {
-            let wrong = || place.item("kinds", at).malformed("build, update or detection-rules", quote(text));
+            let wrong =
+                || place.item("kinds", at).malformed("build, update, detection-rules or trust", quote(text));
             Kind::parse(text).ok_or_else(wrong)
         };
         let attestation = StatementKind::parse_right(&self.attestation).ok_or_else(|| {

@@ -270,12 +270,12 @@ fn processes_that_take_the_same_delta_at_once_take_it_once() {
 }
 
 /// A disk whose step number `at`, and all later ones if it `is_dead`, fails.
-struct Faulty {
-    at: usize,
-    is_dead: bool,
+pub(in crate::endpoint) struct Faulty {
+    pub at: usize,
+    pub is_dead: bool,
     /// The step is done, and reported as failed.
-    is_done: bool,
-    steps: AtomicUsize,
+    pub is_done: bool,
+    pub steps: AtomicUsize,
 }
 
 impl Faulty {

@@ -40,10 +40,11 @@ pub enum StatementKind {
 }
 
 /// See [`StatementKind::listable`].
-static LISTABLE: [StatementKind; 11] = [
+static LISTABLE: [StatementKind; 12] = [
     StatementKind::Release(Kind::Build),
     StatementKind::Release(Kind::Update),
     StatementKind::Release(Kind::DetectionRules),
+    StatementKind::Release(Kind::Trust),
     StatementKind::Provenance,
     StatementKind::VerificationSummary,
     StatementKind::Review,
@@ -56,8 +57,12 @@ static LISTABLE: [StatementKind; 11] = [
 
 impl StatementKind {
     /// The kinds of release.
-    pub const RELEASES: [Self; 3] =
-        [Self::Release(Kind::Build), Self::Release(Kind::Update), Self::Release(Kind::DetectionRules)];
+    pub const RELEASES: [Self; 4] = [
+        Self::Release(Kind::Build),
+        Self::Release(Kind::Update),
+        Self::Release(Kind::DetectionRules),
+        Self::Release(Kind::Trust),
+    ];
 
     /// The kinds with a short name that a publisher can have a right to. Withdrawals are not among them: a publisher that
     /// may release a package may withdraw what it released.

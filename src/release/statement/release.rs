@@ -33,6 +33,8 @@ names! {
         Update => "update",
         /// Detection rules, signatures, models: data that decides what a scanner does.
         DetectionRules => "detection-rules",
+        /// A trust file, which replaces the one with the number before.
+        Trust => "trust",
     }
 }
 
@@ -100,8 +102,9 @@ impl Release {
         let purl = Purl::parse_logged(&predicate.text("purl")?)?;
         let mut ours = predicate.object("treehead")?;
         let kind = ours.text("kind")?;
-        let kind = Kind::parse(&kind)
-            .ok_or_else(|| ours.wrong("kind", "to be build, update or detection-rules", &quote(&kind)))?;
+        let kind = Kind::parse(&kind).ok_or_else(|| {
+            ours.wrong("kind", "to be build, update, detection-rules or trust", &quote(&kind))
+        })?;
         let release = Self {
             subjects,
             purl,

@@ -89,7 +89,7 @@ fn malformed_publishers_files_are_refused() {
         (format!("{good}[log]\n"), "saw unknown field `log`"),
         (
             with("\"build\"", "\"built\""),
-            "kinds out of build, update, detection-rules, provenance, verification-summary, review, disclosure, sbom, vex, test-result, imported or the URI of a predicate type, saw \"built\"",
+            "kinds out of build, update, detection-rules, trust, provenance, verification-summary, review, disclosure, sbom, vex, test-result, imported or the URI of a predicate type, saw \"built\"",
         ),
         (
             with("\"build\"", "\"withdrawal\""),

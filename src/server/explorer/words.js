@@ -57,6 +57,7 @@ const KINDS = {
   build: "build",
   update: "update",
   "detection-rules": "detection rules",
+  trust: "trust file",
   withdrawal: "withdrawal",
   provenance: "provenance",
   "verification-summary": "verification summary",

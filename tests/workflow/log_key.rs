@@ -1,0 +1,119 @@
+//! The drill of docs/operating.md, "Change the log's keys": both keys sign for a while, the trust file names the new ones,
+//! the old ones go, and old proofs stay good.
+
+use std::fs;
+
+use treehead::endpoint::{
+    Artifact, Endpoint, Freshness, Pins, Question, TrustDir, TrustFile, VerdictCode, hash_artifact,
+};
+
+use crate::program::{ORIGIN, Server, World};
+use crate::trust::{grant, learned, make, publish};
+use crate::witnessed::open;
+
+/// The verdict on an artifact by its proof file, by the trust file that counts for an endpoint.
+fn verdict(world: &World, state: &str, file: &str) -> Result<(), VerdictCode> {
+    let given = TrustFile::parse(&world.read("1.trust")).unwrap();
+    let trusted = TrustDir::new(world.path(state)).newest(given).unwrap();
+    let digest = hash_artifact(&world.path(file)).unwrap();
+    let proof = world.read(&format!("{file}.tlog-proof"));
+    let question = Question {
+        artifact: Artifact::File { digest: &digest, name: Some(file) },
+        proof: &proof,
+        freshness: Freshness::now(None),
+        pins: Pins::default(),
+    };
+    Endpoint::trusting(trusted).check(&question).map(drop).map_err(|error| error.code())
+}
+
+fn log_signatures(world: &World, file: &str) -> usize {
+    let proof = String::from_utf8(world.read(&format!("{file}.tlog-proof"))).unwrap();
+    proof.lines().filter(|line| line.starts_with(&format!("\u{2014} {ORIGIN} "))).count()
+}
+
+#[test]
+fn a_log_changes_its_keys_and_endpoints_follow_by_a_trust_file() {
+    let world = World::witnessed();
+    grant(&world);
+    let mut witnesses: Vec<Server> = (1..=3).map(|number| world.serve_witness(number)).collect();
+    let server = world.serve();
+    open(&server);
+    world.publish(&server, "old.bin", "old", 1).done();
+    make(&world, 1);
+    assert_eq!((verdict(&world, "away", "old.bin"), log_signatures(&world, "old.bin")), (Ok(()), 2));
+
+    // 1. New keys, which the witnesses learn, and with which the log signs from its next start on.
+    world.run(&format!("keygen log --name {ORIGIN} --out log/log.next.key")).done();
+    let pq = "--algorithm ml-dsa-44 --out log/log.next.mldsa.key";
+    world.run(&format!("keygen log --name {ORIGIN} {pq}")).done();
+    for number in 1..=3 {
+        let keys = "log/log.next.vkey log/log.next.mldsa.vkey";
+        world.run(&format!("witness add-log w{number} {keys}")).done();
+    }
+    server.terminate();
+    let server = world.serve();
+    open(&server);
+    // 2. Both sign: an endpoint that knows of nothing refuses nothing.
+    world.publish(&server, "both.bin", "both", 2).done();
+    assert_eq!((verdict(&world, "away", "both.bin"), log_signatures(&world, "both.bin")), (Ok(()), 4));
+    // 3. The next trust file names all of them, and one endpoint learns it, under the old keys.
+    world.run("policy log --out log/endpoint.policy").done();
+    make(&world, 2);
+    let told = world.run("trust diff 1.trust 2.trust").done().stdout;
+    assert_eq!(told.matches("  + log log.example.com/releases by key ").count(), 2, "{told}");
+    publish(&world, &server, 2);
+    assert_eq!(learned(&world, 2), (2, true));
+    for file in ["old.bin", "both.bin"] {
+        assert_eq!(verdict(&world, "state", file), Ok(()), "{file}");
+    }
+
+    // 4. The old secret keys go, and their public halves stay for old proofs.
+    server.terminate();
+    for (from, to) in [
+        ("log.vkey", "log.old.vkey"),
+        ("log.mldsa.vkey", "log.old.mldsa.vkey"),
+        ("log.next.key", "log.key"),
+        ("log.next.vkey", "log.vkey"),
+        ("log.next.mldsa.key", "log.mldsa.key"),
+        ("log.next.mldsa.vkey", "log.mldsa.vkey"),
+    ] {
+        fs::rename(world.path(&format!("log/{from}")), world.path(&format!("log/{to}"))).unwrap();
+    }
+    let server = world.serve();
+    open(&server);
+    // 5. The witnesses forget them: a thief of the old keys gets no cosignature any more.
+    let old = ["log.old.vkey", "log.old.mldsa.vkey"]
+        .map(|name| String::from_utf8(world.read(&format!("log/{name}"))).unwrap());
+    for (number, witness) in (1..=3).zip(&mut witnesses) {
+        let name = format!("w{number}/logs.policy");
+        let text = String::from_utf8(world.read(&name)).unwrap();
+        let stays = |line: &&str| old.iter().all(|key| !line.contains(key.trim()));
+        let kept: String = text.lines().filter(stays).map(|line| format!("{line}\n")).collect();
+        assert_eq!(text.lines().count() - kept.lines().count(), 2);
+        world.write(&name, kept);
+        witness.hang_up();
+    }
+    world.publish(&server, "new.bin", "new", 3).done();
+    assert_eq!(log_signatures(&world, "new.bin"), 2);
+    // The endpoint that learned verifies new proofs and old ones; the other one has to learn first.
+    for file in ["old.bin", "both.bin", "new.bin"] {
+        assert_eq!(verdict(&world, "state", file), Ok(()), "{file}");
+    }
+    assert_eq!(verdict(&world, "away", "new.bin"), Err(VerdictCode::CheckpointSignature));
+    world.run("verify new.bin --trust 1.trust --state state").done();
+    world.run("verify new.bin --trust 1.trust --state away").refused("checkpoint-signature");
+    assert_eq!(verdict(&world, "away", "old.bin"), Ok(()));
+    // The proof of the trust file is from the time of both keys, so it can learn at any time.
+    let update = "trust update 1.trust --new 2.trust --proof 2.trust.tlog-proof --state away";
+    world.run(update).done();
+    assert_eq!(verdict(&world, "away", "new.bin"), Ok(()));
+    // The next trust file goes by the new keys.
+    make(&world, 3);
+    publish(&world, &server, 3);
+    assert_eq!(learned(&world, 3), (3, true));
+    // Whole: settings, keys and policy agree, and a backup carries the old public keys.
+    server.terminate();
+    world.run("fsck log").done();
+    world.run("backup log backup").done();
+    assert!(world.path("backup/log.old.vkey").exists());
+}

@@ -1,0 +1,131 @@
+//! Trust files that replace each other: made, compared, published as releases, and learned.
+
+use std::fs;
+
+use crate::program::{Ran, Server, World};
+
+const PACKAGE: &str = "pkg:generic/example/trust";
+
+/// Makes a trust file of the log's own files that the log's publisher may replace.
+pub fn make(world: &World, number: u64) {
+    let rule = format!("--package {PACKAGE} --may-change vendor --at-least 1");
+    let files = "--policy log/endpoint.policy --publishers log/publishers.toml";
+    world.run(&format!("trust make {files} --number {number} {rule} --out {number}.trust")).done();
+}
+
+/// Publishes a trust file with its proof.
+pub fn publish(world: &World, server: &Server, number: u64) {
+    let what = format!("--kind trust --purl {PACKAGE}@{number} --channel trust --sequence {number}");
+    let how = format!("--log {} --key publisher.pem", server.url);
+    world.run(&format!("publish {number}.trust {what} {how}")).done();
+}
+
+fn update(world: &World, number: u64) -> Ran {
+    let files = format!("--new {number}.trust --proof {number}.trust.tlog-proof");
+    world.run(&format!("trust update 1.trust {files} --state state"))
+}
+
+pub fn learned(world: &World, number: u64) -> (u64, bool) {
+    let files = format!("--new {number}.trust --proof {number}.trust.tlog-proof");
+    let json = world.run(&format!("trust update 1.trust {files} --state state --json")).done().json();
+    (json["number"].as_u64().unwrap(), json["learned"].as_bool().unwrap())
+}
+
+/// Gives the log's publisher the right to trust files.
+pub fn grant(world: &World) {
+    let publishers = String::from_utf8(world.read("log/publishers.toml")).unwrap();
+    let changed = publishers.replacen("kinds = [", "kinds = [\"trust\", ", 1);
+    assert_ne!(changed, publishers);
+    world.write("log/publishers.toml", changed);
+}
+
+fn world() -> (World, Server) {
+    let world = World::new();
+    grant(&world);
+    let server = world.serve();
+    (world, server)
+}
+
+#[test]
+fn an_endpoint_learns_the_next_trust_files_in_order() {
+    let (world, server) = world();
+    make(&world, 1);
+    // The second file trusts one more publisher.
+    world.run("keygen publisher --name second --out second.pem").done();
+    let add = "--name second --key second.pub --purl pkg:generic/example/* --kind build";
+    world.run(&format!("publisher add log {add}")).done();
+    make(&world, 2);
+    let told = world.run("trust diff 1.trust 2.trust").done().stdout;
+    assert!(
+        told.starts_with("from trust file 1 to 2\n  + publisher second: build of pkg:generic/"),
+        "{told}"
+    );
+    assert!(told.ends_with(&format!("takes  signed by 1 of (vendor) as {PACKAGE}\n")), "{told}");
+    make(&world, 3);
+    for number in 2..=3 {
+        publish(&world, &server, number);
+    }
+    update(&world, 3).refused("trust-gap");
+    assert_eq!(learned(&world, 2), (2, true));
+    assert_eq!(learned(&world, 2), (2, false));
+    assert_eq!(update(&world, 3).done().stdout, "trusts 3 instead of 2\n");
+    assert_eq!(world.read("state/endpoint.trust"), world.read("3.trust"));
+    update(&world, 2).refused("trust-rollback");
+    // A file whose proof is another one's.
+    make(&world, 4);
+    fs::copy(world.path("3.trust.tlog-proof"), world.path("4.trust.tlog-proof")).unwrap();
+    update(&world, 4).refused("trust-other-release");
+    assert_eq!(world.read("state/endpoint.trust"), world.read("3.trust"));
+    // Damaged, the state is no reason to trust the old file.
+    world.write("state/endpoint.trust", "{}");
+    update(&world, 3).refused("state-damaged");
+}
+
+#[test]
+fn two_publishers_sign_one_file_together_or_one_after_the_other() {
+    let world = World::new();
+    grant(&world);
+    world.run("keygen publisher --name second --out second.pem").done();
+    let add = "--name second --key second.pub --purl pkg:generic/example/* --kind trust";
+    world.run(&format!("publisher add log {add}")).done();
+    let server = world.serve();
+    let rule = format!("--package {PACKAGE} --may-change vendor second --at-least 2");
+    let files = "--policy log/endpoint.policy --publishers log/publishers.toml";
+    for number in 1..=3 {
+        world.run(&format!("trust make {files} --number {number} {rule} --out {number}.trust")).done();
+    }
+    let publish = |file: &str, number: u64, keys: &str| {
+        let what = format!("--kind trust --purl {PACKAGE}@{number} --channel trust --sequence {number}");
+        world.run(&format!("publish {file} {what} --log {} {keys}", server.url)).done();
+    };
+    // One envelope with both signatures.
+    publish("2.trust", 2, "--key publisher.pem --key second.pem");
+    assert_eq!(learned(&world, 2), (2, true));
+    // One of them alone, and then the other one: the same file under another name is another entry.
+    publish("3.trust", 3, "--key publisher.pem");
+    update(&world, 3).refused("trust-too-few-signers");
+    publish("again.trust=3.trust", 3, "--key second.pem --out second.tlog-proof");
+    let update = "trust update 1.trust --new 3.trust --state state";
+    let proofs = "--proof 3.trust.tlog-proof --proof second.tlog-proof";
+    world.run(&format!("{update} --proof second.tlog-proof")).refused("trust-too-few-signers");
+    assert_eq!(world.run(&format!("{update} {proofs}")).done().stdout, "trusts 3 instead of 2\n");
+}
+
+#[test]
+fn trust_show_tells_who_may_replace_the_file() {
+    let (world, _server) = world();
+    make(&world, 1);
+    let shown = world.run("trust show 1.trust").done().stdout;
+    assert!(shown.ends_with(&format!("updates    signed by 1 of (vendor) as {PACKAGE}\n")), "{shown}");
+    let files = "--policy log/endpoint.policy --publishers log/publishers.toml";
+    world.run(&format!("trust make {files} --out fixed.trust")).done();
+    let shown = world.run("trust show fixed.trust").done().stdout;
+    assert!(shown.ends_with("updates    none: it can't be replaced\n"), "{shown}");
+    let told = world.run("trust diff 1.trust fixed.trust").done().stdout;
+    assert!(told.contains("! number 1 does not follow 1: only number 2 does"), "{told}");
+    assert!(told.contains("will take: none: it can't be replaced"), "{told}");
+    assert!(world.run("trust diff 1.trust 1.trust").done().stdout.contains("\n  nothing\n"));
+    world
+        .run(&format!("trust make {files} --package {PACKAGE} --may-change nobody --at-least 1"))
+        .failed(2, "the right to trust of the package, saw \"nobody\"");
+}

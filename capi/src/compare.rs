@@ -4,7 +4,6 @@ use alloc::vec::Vec;
 
 use treehead::checkpoint::{Checkpoint, LogSigned};
 use treehead::endpoint::fork_json;
-use treehead::format::to_json;
 use treehead::merkle::{Hash, Tile, TileReader};
 use treehead::proof::fork::{ForkEvidence, ProvenFork, compare_heads};
 
@@ -79,7 +78,7 @@ pub unsafe extern "C" fn th_evidence_check(
             let trusted = th_trust::get(trust)?;
             let fork = judge(trusted, ForkEvidence::parse(args::bytes(data, length)?)?)?;
             if let Some(json) = json {
-                put_json(&json, to_json(&fork_json(&fork, trusted.get().policy)));
+                put_json(&json, fork_json(&fork, trusted.get().policy).to_shown());
             }
             Ok(())
         })(),

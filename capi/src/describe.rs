@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 
 use treehead::checkpoint::read_unverified;
 use treehead::endpoint::{entry_json, head_json, proof_json, signed_head_json, trust_json};
-use treehead::format::to_json;
 use treehead::proof::ProofFile;
 
 use crate::args::{self, Out};
@@ -28,7 +27,7 @@ pub unsafe extern "C" fn th_trust_json(trust: *const th_trust, json: *mut *mut t
         let out = Out::new(json)?;
         let trusted = th_trust::get(trust)?;
         let number = Some(trusted.number()).filter(|number| *number != 0);
-        put_json(&out, to_json(&trust_json(number, trusted.get())));
+        put_json(&out, trust_json(number, trusted.get()).to_shown());
         Ok(())
     })())
 }
@@ -50,11 +49,11 @@ pub unsafe extern "C" fn th_checkpoint_json(
             let note = args::bytes(note, length)?;
             if trust.is_null() {
                 let (head, note) = read_unverified(note)?;
-                put_json(&out, to_json(&head_json(&head, &note)));
+                put_json(&out, head_json(&head, &note).to_shown());
                 return Ok(());
             }
             let policy = th_trust::get(trust)?.get().policy;
-            put_json(&out, to_json(&signed_head_json(policy, &open(policy, note)?)));
+            put_json(&out, signed_head_json(policy, &open(policy, note)?).to_shown());
             Ok(())
         })(),
     )
@@ -81,7 +80,7 @@ pub unsafe extern "C" fn th_proof_json(
                 Some(out) => out.set(entry),
                 None => th_blob::free(entry),
             }
-            put_json(&out, to_json(&object));
+            put_json(&out, object.to_shown());
             Ok(())
         })(),
     )
@@ -107,7 +106,7 @@ pub unsafe extern "C" fn th_entry_json(
             Some(origin) if !trust.is_null() => Some((th_trust::get(trust)?.get().publishers, origin)),
             _ => None,
         };
-        put_json(&out, to_json(&entry_json(entry, trusted)));
+        put_json(&out, entry_json(entry, trusted).to_shown());
         Ok(())
     })())
 }

@@ -182,7 +182,7 @@ fn tree_head(head: &Checkpoint, note: &Note) -> (Value, String) {
         head.root.to_base64(),
         signed_by.join("\n        by ")
     );
-    (head_json(head, note), lines)
+    (head_json(head, note).into(), lines)
 }
 
 fn entry(envelope: &Envelope) -> Result<(Value, String), FormatError> {

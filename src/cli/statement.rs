@@ -154,5 +154,5 @@ fn pae_path(statement: &Path) -> PathBuf {
 pub fn tell(description: Description) -> (Value, String) {
     let Description { title, lines, object } = description;
     let lines: String = lines.iter().map(|(label, text)| format!("{label:<9} {text}\n")).collect();
-    (object, format!("{BOLD}{title}{BOLD:#}\n{lines}"))
+    (object.into(), format!("{BOLD}{title}{BOLD:#}\n{lines}"))
 }

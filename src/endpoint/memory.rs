@@ -7,15 +7,13 @@
 //! shown tiles that prove it a prefix of a newer one. Then that one stands for all.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-
-use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::Cosigned;
 use crate::endpoint::ProvenWithdrawal;
+use crate::format::SortedMap;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::note::Note;
 use crate::proof::fork::ForkEvidence;
@@ -32,46 +30,39 @@ pub const MAX_UNPROVEN_HEADS: usize = 16;
 /// The memory of an endpoint. Reading and writing its file is the caller's part.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EndpointState {
-    logs: BTreeMap<String, Heads>,
-    sequences: BTreeMap<SequenceKey, Seen>,
-    withdrawals: BTreeMap<WithdrawalKey, Withdrawn>,
+    logs: SortedMap<String, Heads>,
+    sequences: SortedMap<SequenceKey, Seen>,
+    withdrawals: SortedMap<WithdrawalKey, Withdrawn>,
 }
 
 /// A head that passed its checks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RememberedHead {
     /// Number of leaves.
     pub size: TreeSize,
     /// Merkle tree hash over them.
     pub root: Hash,
     /// The checkpoint with the signature lines that were verified. Version 1 of the file had none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<Note>,
 }
 
 /// The heads of a log; each size once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Heads {
     origin: String,
     /// The head of which all compared heads are prefixes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     proven: Option<RememberedHead>,
     /// In the order in which they came.
     unproven: Vec<RememberedHead>,
     /// Set once and for all: a log that signed two histories can't be mended.
-    #[serde(skip_serializing_if = "Option::is_none")]
     forked: Option<KnownFork>,
 }
 
 /// A log that signed two histories.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KnownFork {
     /// Name of the file in the endpoint's evidence that proves the fork. `None` if the remembered head has no signature
     /// that could be shown to others, or no file could be written.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
 }
 
@@ -100,8 +91,7 @@ struct WithdrawalKey {
 }
 
 /// A withdrawal that was proven to be in a log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawn {
     /// The publisher who withdrew it.
     pub publisher: String,
@@ -120,7 +110,6 @@ pub struct Withdrawn {
     /// Leaf hash of the withdrawal itself.
     pub statement: Hash,
     /// SHA-256 of the release's payload, where the publisher is known to have signed it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Hash>,
 }
 
@@ -138,7 +127,7 @@ impl EndpointState {
     }
 
     fn heads_mut(&mut self, origin: &str) -> &mut Heads {
-        self.logs.entry(origin.to_owned()).or_insert_with(|| Heads::of(origin))
+        self.logs.get_or_insert(origin.to_owned(), Heads::of(origin))
     }
 
     /// The head of this size, if another root is remembered for it: a second history.
@@ -202,7 +191,7 @@ impl EndpointState {
         let is_same = |key: &SequenceKey, of: &SequenceKey| {
             (&key.publisher, &key.package) == (&of.publisher, &of.package)
         };
-        self.sequences.range(first.clone()..).take_while(move |(key, _)| is_same(key, &first))
+        self.sequences.iter_from(&first).take_while(move |(key, _)| is_same(key, &first))
     }
 
     /// The withdrawal of a release, which has this leaf and payload hash, by one of those who signed it.
@@ -252,7 +241,7 @@ impl EndpointState {
             };
             // The first stays: a reason is not changed afterwards.
             let payload = withdrawn.payload;
-            let known = self.withdrawals.entry(WithdrawalKey::of(&withdrawn)).or_insert(withdrawn);
+            let known = self.withdrawals.get_or_insert(WithdrawalKey::of(&withdrawn), withdrawn);
             known.payload = known.payload.or(payload);
         }
     }
@@ -299,7 +288,7 @@ impl EndpointState {
         for publisher in publishers {
             let key = SequenceKey::of(publisher.as_ref(), release);
             self.follow(&key);
-            let seen = self.sequences.entry(key).or_default();
+            let seen = self.sequences.get_or_insert(key, Seen::default());
             *seen = Seen { sequence: release.sequence.max(seen.sequence), followed: true };
         }
         forgotten
@@ -313,7 +302,7 @@ impl EndpointState {
             .map(|(key, _)| key.clone())
             .collect();
         for key in before {
-            self.sequences.entry(key).and_modify(|seen| seen.followed = false);
+            self.sequences.get_or_insert(key, Seen::default()).followed = false;
         }
     }
 }

@@ -3,8 +3,6 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use serde_json::{Value, json};
-
 use super::{Refusal, Requirement, Trust, VerifiedRelease};
 use crate::checkpoint::policy::{Policy, SignatureLine, WitnessedBy};
 use crate::checkpoint::{Checkpoint, LogSigned};
@@ -13,12 +11,12 @@ use crate::merkle::Hash;
 use crate::note::{Note, NoteSignature};
 use crate::proof::ProofFile;
 use crate::proof::fork::ProvenFork;
-use crate::release::{Description, Envelope, Publishers, Statement, format_time};
+use crate::release::{Description, Envelope, Json, Publishers, Statement, format_time, json};
 
 impl VerifiedRelease {
     /// The verdict: docs/endpoints.md lists the members.
     #[must_use]
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Json<'static> {
         let (release, head) = (self.release(), self.head());
         let names: Vec<&str> = self.artifacts().iter().map(|artifact| artifact.name.as_str()).collect();
         json!({
@@ -35,7 +33,7 @@ impl VerifiedRelease {
 
 /// A proven fork, with the witnesses of the policy that cosigned each head.
 #[must_use]
-pub fn fork_json(fork: &ProvenFork, policy: &Policy) -> Value {
+pub fn fork_json(fork: &ProvenFork, policy: &Policy) -> Json<'static> {
     let [smaller, larger] = fork.heads().map(|head| {
         let Checkpoint { size, root, .. } = head.get();
         let witnesses = witnesses_json(&policy.witnesses_of(head));
@@ -49,14 +47,14 @@ pub fn fork_json(fork: &ProvenFork, policy: &Policy) -> Value {
 
 /// Cosignatures, in the order of the policy.
 #[must_use]
-pub fn witnesses_json(cosignatures: &[WitnessedBy]) -> Vec<Value> {
+pub fn witnesses_json(cosignatures: &[WitnessedBy]) -> Vec<Json<'static>> {
     let object = |by: &WitnessedBy| json!({ "name": by.witness, "cosigner": by.cosigner, "time": format_time(by.time) });
     cosignatures.iter().map(object).collect()
 }
 
 /// A head as its note states it, unverified.
 #[must_use]
-pub fn head_json(head: &Checkpoint, note: &Note) -> Value {
+pub fn head_json(head: &Checkpoint, note: &Note) -> Json<'static> {
     let signatures: Vec<String> = note.signatures().iter().map(NoteSignature::key_shown).collect();
     let types: Vec<&str> = note.signatures().iter().map(NoteSignature::type_shown).collect();
     json!({
@@ -67,7 +65,7 @@ pub fn head_json(head: &Checkpoint, note: &Note) -> Value {
 
 /// A head that a trusted log signed: its signature lines, and whether a quorum cosigned it.
 #[must_use]
-pub fn signed_head_json(policy: &Policy, signed: &LogSigned<Checkpoint>) -> Value {
+pub fn signed_head_json(policy: &Policy, signed: &LogSigned<Checkpoint>) -> Json<'static> {
     let head = signed.get();
     let lines = policy.signature_lines(signed);
     let mut note = Note::unsigned(signed.note().text().into());
@@ -97,7 +95,7 @@ pub fn signed_head_json(policy: &Policy, signed: &LogSigned<Checkpoint>) -> Valu
 ///
 /// # Errors
 /// [`FormatError`] if its note is not a checkpoint.
-pub fn proof_json(file: &ProofFile) -> Result<Value, FormatError> {
+pub fn proof_json(file: &ProofFile) -> Result<Json<'static>, FormatError> {
     let head = Checkpoint::parse(file.checkpoint.text())?;
     let proof: Vec<String> = file.proof.iter().map(Hash::to_base64).collect();
     Ok(json!({
@@ -110,7 +108,7 @@ pub fn proof_json(file: &ProofFile) -> Result<Value, FormatError> {
 /// What an entry says. With publishers and the origin of its log, it also tells who stands behind it. That the entry is in
 /// the log is not said.
 #[must_use]
-pub fn entry_json(entry: &[u8], trusted: Option<(&Publishers, &str)>) -> Value {
+pub fn entry_json(entry: &[u8], trusted: Option<(&Publishers, &str)>) -> Json<'static> {
     let leaf = Hash::leaf(entry).to_hex();
     let read = Envelope::parse_entry(entry).and_then(|envelope| {
         let description = Statement::parse(envelope.payload())?.describe();
@@ -121,59 +119,57 @@ pub fn entry_json(entry: &[u8], trusted: Option<(&Publishers, &str)>) -> Value {
         Err(e) => {
             let problem = refusal_json(&Refusal::EntryMalformed(e));
             return json!({
-                "what": "opaque", "title": "an entry that is no statement", "words": [], "leaf_hash": leaf,
+                "what": "opaque", "title": "an entry that is no statement", "words": Vec::<Json<'static>>::new(), "leaf_hash": leaf,
                 "problem": problem,
             });
         }
     };
-    let words: Vec<Value> =
+    let words: Vec<Json<'static>> =
         lines.into_iter().map(|(label, text)| json!({ "label": label, "text": text })).collect();
     let keys: Vec<String> = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
-    object["title"] = title.into();
-    object["words"] = words.into();
-    object["leaf_hash"] = leaf.into();
-    object["keys"] = keys.into();
-    object["envelope"] = String::from_utf8_lossy(entry).into();
-    object["payload"] = String::from_utf8_lossy(envelope.payload()).into();
+    object.set("title", &title);
+    object.set("words", &words);
+    object.set("leaf_hash", &leaf);
+    object.set("keys", &keys);
+    object.set("envelope", &String::from_utf8_lossy(entry).into_owned());
+    object.set("payload", &String::from_utf8_lossy(envelope.payload()).into_owned());
     if let Some((publishers, origin)) = trusted {
         let verified = publishers.verify(&envelope, origin);
         let problem = verified.as_ref().err().map(|e| refusal_json(&Refusal::Publisher(e.clone())));
         let verified = verified.ok();
-        object["publishers"] =
-            verified.as_ref().map(|by| by.publishers().to_vec()).unwrap_or_default().into();
-        object["signers"] = verified.as_ref().map(|by| by.signers().to_vec()).unwrap_or_default().into();
-        object["problem"] = problem.into();
+        object.set("publishers", &verified.as_ref().map(|by| by.publishers()).unwrap_or_default());
+        object.set("signers", &verified.as_ref().map(|by| by.signers()).unwrap_or_default());
+        object.set("problem", &problem);
     }
     object
 }
 
 /// The reason of a refusal.
-fn refusal_json(refusal: &Refusal) -> Value {
+fn refusal_json(refusal: &Refusal) -> Json<'static> {
     let code = refusal.code();
     json!({ "code": code.as_str(), "number": code.number(), "message": refusal.to_string() })
 }
 
 /// Whom an endpoint trusts. `number` is that of the trust file, if there is one.
 #[must_use]
-pub fn trust_json(number: Option<u64>, trust: Trust<'_>) -> Value {
+pub fn trust_json(number: Option<u64>, trust: Trust<'_>) -> Json<'static> {
     let Trust { policy, publishers, gate } = trust;
-    let mut logs: Vec<Value> = Vec::new();
+    let mut logs: Vec<(&str, Vec<Json<'static>>, Option<&String>)> = Vec::new();
     for log in policy.logs() {
+        let (origin, url) = (log.origin.as_str(), log.url.as_ref());
         let key = json!({
             "key": shown(&format!("{}+{}", log.key.name(), log.key.id())), "type": log.key.kind().as_str(),
         });
-        match logs.iter_mut().find(|known| known["origin"] == log.origin.as_str()) {
-            Some(known) => {
-                if let Some(keys) = known["keys"].as_array_mut() {
-                    keys.push(key);
-                }
-                if known["url"].is_null() {
-                    known["url"] = log.url.clone().into();
-                }
+        match logs.iter_mut().find(|known| known.0 == origin) {
+            Some((_, keys, known_url)) => {
+                keys.push(key);
+                *known_url = known_url.or(url);
             }
-            None => logs.push(json!({ "origin": log.origin.as_str(), "keys": [key], "url": log.url })),
+            None => logs.push((origin, vec![key], url)),
         }
     }
+    let log = |(origin, keys, url)| json!({ "origin": origin, "keys": keys, "url": url });
+    let logs: Vec<_> = logs.into_iter().map(log).collect();
     let witnesses: Vec<String> =
         policy.witnesses().iter().map(|witness| shown(&String::from_utf8_lossy(&witness.name))).collect();
     let names: Vec<&str> = publishers.list().iter().map(|publisher| publisher.name.as_str()).collect();

@@ -7,11 +7,13 @@ pub(crate) mod checksum;
 #[cfg(feature = "client")]
 mod duration;
 mod macros;
+mod sorted;
 mod toml_file;
 mod wait;
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
+use alloc::collections::BinaryHeap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
@@ -23,6 +25,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 #[cfg(feature = "client")]
 pub(crate) use duration::parse_seconds;
 pub(crate) use macros::{checked_text, error_codes, names};
+pub use sorted::SortedMap;
 pub(crate) use toml_file::{TomlFile, TomlPlace, toml_string};
 pub use wait::Wait;
 
@@ -129,6 +132,16 @@ pub(crate) fn cap_count(
     if seen > limit { Err(FormatError::TooLarge { what, limit, unit, seen }) } else { Ok(()) }
 }
 
+/// The text that comes first in order of those that are given twice.
+pub(crate) fn repeated<'a>(texts: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    repeated_in(texts.collect())
+}
+
+fn repeated_in(texts: BinaryHeap<&str>) -> Option<&str> {
+    let texts = texts.into_sorted_vec();
+    texts.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+}
+
 /// Decodes UTF-8; the error names the offset of the first invalid byte.
 pub(crate) fn utf8<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a str, FormatError> {
     core::str::from_utf8(bytes).map_err(|e| {
@@ -221,8 +234,12 @@ pub fn shown(text: &str) -> String {
 /// If the value has no JSON form, such as a map whose keys are not strings.
 #[must_use]
 pub fn to_json(value: &impl serde::Serialize) -> String {
-    let json = serde_json::to_string(value).expect("it has a JSON form");
-    // JSON is ASCII outside strings, and inside them serde_json escapes all ASCII control characters but DEL.
+    json_shown(serde_json::to_string(value).expect("it has a JSON form"))
+}
+
+/// Escapes hidden characters in JSON.
+pub(crate) fn json_shown(json: String) -> String {
+    // JSON is ASCII outside strings, and inside them all printers escape all ASCII control characters but DEL.
     if json.bytes().all(|b| (b' '..=b'~').contains(&b)) {
         return json;
     }

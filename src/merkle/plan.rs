@@ -1,6 +1,6 @@
 //! Makes proofs: plans the nodes that are needed, fetches their tiles, and folds the nodes.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -83,8 +83,8 @@ impl Plan {
     /// The tiles that hold the nodes, each once and as wide as the tree has them.
     #[must_use]
     pub fn tiles(&self) -> Vec<Tile> {
-        let mut ids: Vec<TileId> = self.nodes().map(|node| node.in_tile().0).collect();
-        ids.sort_unstable();
+        let ids: BinaryHeap<TileId> = self.nodes().map(|node| node.in_tile().0).collect();
+        let mut ids = ids.into_sorted_vec();
         ids.dedup();
         ids.into_iter().filter_map(|id| Tile::in_tree(id, self.size)).collect()
     }
@@ -113,13 +113,13 @@ impl Plan {
     /// The reader's.
     pub fn fetch<R: TileReader + ?Sized>(&self, reader: &R) -> Result<Vec<Hash>, R::Error> {
         let wanted = self.tiles();
-        let tiles: BTreeMap<TileId, Vec<Hash>> =
-            wanted.iter().map(|tile| tile.id).zip(reader.read_tiles(&wanted)?).collect();
+        let tiles = reader.read_tiles(&wanted)?;
         let nodes: Vec<Hash> = self
             .nodes()
             .map(|node| {
                 let (id, run) = node.in_tile();
-                complete_root(&tiles[&id][run])
+                let at = wanted.binary_search_by_key(&id, |tile| tile.id);
+                complete_root(&tiles[at.expect("the plan wants the tiles of its nodes")][run])
             })
             .collect();
         Ok(self.fold(&nodes))

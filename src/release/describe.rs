@@ -4,11 +4,10 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use serde_json::{Map, Value, json};
-
 use super::{
-    Attestation, Commitment, Disclosure, Imported, Provenance, Purl, Release, Resource, Review, Shown,
+    Attestation, Commitment, Disclosure, Imported, Json, Provenance, Purl, Release, Resource, Review, Shown,
     Signer, Statement, StatementKind, Subject, TestResult, VerificationSummary, Withdrawal, format_time,
+    json,
 };
 
 /// A statement for people and for machines.
@@ -19,7 +18,7 @@ pub struct Description {
     /// The facts, one a line: label and text. A line without a label continues the one before.
     pub lines: Vec<(&'static str, String)>,
     /// A JSON object with the same facts.
-    pub object: Value,
+    pub object: Json<'static>,
 }
 
 impl Statement {
@@ -71,9 +70,10 @@ impl Release {
 
     /// The source as JSON, or null.
     #[must_use]
-    pub fn source_json(&self) -> Value {
-        let Some(source) = &self.source else { return Value::Null };
-        json!({ "uri": source.uri, "digest": { source.digest.0.as_str(): source.digest.1 } })
+    pub fn source_json(&self) -> Json<'static> {
+        let Some(source) = &self.source else { return Json::Null };
+        let (algorithm, digest) = &source.digest;
+        json!({ "uri": source.uri, "digest": Json::object([(algorithm, Json::string(digest))]) })
     }
 }
 
@@ -141,7 +141,7 @@ fn of_review(review: &Review) -> Description {
     let commitments: Vec<String> = commitments.iter().map(Commitment::to_hex).collect();
     let object = json!({
         "what": "review", "purl": first(review.purls()), "result": result, "scope": scope, "reviewer": reviewer,
-        "time": time, "report": { "sha256": report.sha256.to_hex(), "uri": report.uri },
+        "time": time, "report": json!({ "sha256": report.sha256.to_hex(), "uri": report.uri }),
         "commitments": commitments, "artifacts": resources(&review.subjects), "log": log,
     });
     Description { title: "a review", lines, object }
@@ -196,11 +196,11 @@ fn of_imported(imported: &Imported) -> Description {
     let inside = match carried {
         None => {
             lines.push(("payload", format!("{}, not carried here", payload_hash.to_hex())));
-            Value::Null
+            Json::Null
         }
         Some(Err(e)) => {
             lines.push(("inside", format!("a statement that this log would not take: {e}")));
-            Value::Null
+            Json::Null
         }
         Some(Ok(statement)) => {
             let Description { title, lines: inner, object } = statement.describe();
@@ -242,7 +242,7 @@ fn of_attestation(attestation: &Attestation) -> Description {
         let digests = digests_of(&document.resource);
         json!({ "media_type": document.media_type, "location": document.location, "digest": digests })
     };
-    let documents: Vec<Value> = documents.iter().map(document).collect();
+    let documents: Vec<Json<'static>> = documents.iter().map(document).collect();
     let what = if let StatementKind::Other(_) = kind { "attestation" } else { kind.as_str() };
     let object = json!({
         "what": what, "purl": first(attestation.purls()), "predicate_type": predicate_type, "author": author,
@@ -259,7 +259,7 @@ fn log_line(log: Option<&str>) -> Option<(&'static str, String)> {
     log.map(|log| ("for log", log.to_owned()))
 }
 
-fn subjects(subjects: &[Subject]) -> Vec<Value> {
+fn subjects(subjects: &[Subject]) -> Vec<Json<'static>> {
     subjects.iter().map(|s| json!({ "name": s.name, "sha256": s.sha256.to_hex() })).collect()
 }
 
@@ -267,13 +267,14 @@ fn subject_lines(subjects: &[Subject]) -> impl Iterator<Item = (&'static str, St
     subjects.iter().map(|s| ("artifact", format!("{}  {}", s.sha256.to_hex(), s.name)))
 }
 
-fn resources(resources: &[Resource]) -> Vec<Value> {
+fn resources(resources: &[Resource]) -> Vec<Json<'static>> {
     let object = |r: &Resource| json!({ "name": r.name, "uri": r.uri, "digest": digests_of(r) });
     resources.iter().map(object).collect()
 }
 
-fn digests_of(resource: &Resource) -> Map<String, Value> {
-    resource.digests.iter().map(|(algorithm, value)| (algorithm.clone(), value.as_str().into())).collect()
+fn digests_of(resource: &Resource) -> Json<'static> {
+    let digests = resource.digests.iter().map(|(name, value)| (name.clone().into(), Json::string(value)));
+    Json::Object(digests.collect())
 }
 
 fn resource_lines(

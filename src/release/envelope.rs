@@ -9,6 +9,7 @@
 //! The canonical form (RFC 8785, signatures sorted by keyid) is the entry that a log makes from a
 //! [submitted](super::SubmittedEnvelope) envelope.
 
+use alloc::collections::BinaryHeap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -41,8 +42,8 @@ pub struct Envelope {
 impl Envelope {
     pub(super) const WHAT: &str = "a DSSE envelope";
 
-    pub(super) fn new(payload: Vec<u8>, mut signatures: Vec<(Hash, Vec<u8>)>) -> Result<Self, FormatError> {
-        signatures.sort();
+    pub(super) fn new(payload: Vec<u8>, signatures: Vec<(Hash, Vec<u8>)>) -> Result<Self, FormatError> {
+        let signatures = BinaryHeap::from(signatures).into_sorted_vec();
         if signatures.is_empty() {
             return Err(FormatError::malformed(Self::WHAT, "at least one signature", "none"));
         }

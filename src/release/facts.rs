@@ -181,7 +181,7 @@ impl Facts {
     #[must_use]
     pub fn of(envelope: &Envelope, statement: &Statement, publishers: &Publishers) -> Self {
         let mut signers = publishers.signer_names(envelope);
-        signers.sort();
+        signers.sort_unstable();
         signers.dedup();
         let (mut claims, mut numbers, mut editions) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(release) = statement.as_release() {

@@ -35,7 +35,8 @@ pub use envelope::{Envelope, MAX_ENVELOPE_SIGNATURES, MAX_SUBMISSION_BYTES, PAYL
 pub use facts::{Claim, Edition, EntryValues, Facts, SearchField, Term, Track};
 pub use found::{Found, FoundPage, FoundRow, MAX_PAGE_BYTES, MAX_PAGES, PageError};
 pub use gaps::SequenceSteps;
-pub(crate) use json::{Fields, Json, MAX_INTEGER};
+pub(crate) use json::{Fields, MAX_INTEGER, json, object};
+pub use json::{Json, ToJson};
 pub use keys::{KeyFamily, MAX_KEY_BYTES, PublicKey, is_public_key_text};
 pub(crate) use manifest::parse_file;
 pub use manifest::{

@@ -19,7 +19,6 @@
 //! revoked = true                         # optional: nothing it signed is trusted
 //! ```
 
-use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -30,7 +29,9 @@ use super::{
     Envelope, KeyFamily, PublicKey, Purl, PurlPattern, Statement, StatementError, StatementKind, Timestamp,
     format_time, parse_time,
 };
-use crate::format::{FormatError, TomlFile, TomlPlace, cap, has_space_or_control, quote, shown, toml_string};
+use crate::format::{
+    FormatError, SortedMap, TomlFile, TomlPlace, cap, has_space_or_control, quote, shown, toml_string,
+};
 use crate::merkle::Hash;
 
 /// Largest `publishers.toml`, in bytes: thousands of publishers fit.
@@ -240,19 +241,19 @@ impl Publishers {
 /// Names and keys of the publishers so far.
 #[derive(Default)]
 struct Seen {
-    names: BTreeSet<String>,
-    keyids: BTreeSet<Hash>,
+    names: SortedMap<String, ()>,
+    keyids: SortedMap<Hash, ()>,
 }
 
 impl Seen {
     /// Adds a publisher. The error has the position of the key that is given twice, or none if the name is.
     fn add(&mut self, publisher: &Publisher) -> Result<(), (FormatError, Option<usize>)> {
         let twice = |expected: &str, seen: String| FormatError::malformed(Publishers::WHAT, expected, seen);
-        if !self.names.insert(publisher.name.clone()) {
+        if !self.names.insert(publisher.name.clone(), ()) {
             let seen = format!("{} twice", quote(&publisher.name));
             return Err((twice("each publisher name once", seen), None));
         }
-        match publisher.keys.iter().position(|key| !self.keyids.insert(key.keyid)) {
+        match publisher.keys.iter().position(|key| !self.keyids.insert(key.keyid, ())) {
             None => Ok(()),
             Some(at) => {
                 let seen = format!("key {} twice", publisher.keys[at].keyid.to_hex());

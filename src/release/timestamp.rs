@@ -2,24 +2,38 @@
 
 use alloc::string::String;
 
-use jiff::SignedDuration;
-use jiff::civil::{DateTime, date};
-
-use crate::format::{FormatError, quote};
+use crate::format::{FormatError, decimal, quote};
 
 /// A POSIX time in seconds.
 pub type Timestamp = u64;
 
-const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
+/// `9999-12-31T23:59:59Z`, the last second that RFC 3339 can write.
+const LAST: Timestamp = 253_402_300_799;
+const DAY_SECONDS: u64 = 86_400;
+
+/// Days before a year and a month, as Gregorian leap years make them. Years begin in March here, so that a leap day is
+/// the last of its year.
+const fn days_before(year: u64, month: u64) -> u64 {
+    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
+    365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5
+}
 
 /// Formats a time as `2026-01-31T12:00:00Z`; after the year 9999, as plain seconds.
 #[must_use]
 pub fn format_time(time: Timestamp) -> String {
-    let seconds = i64::try_from(time).ok().map(SignedDuration::from_secs);
-    match seconds.and_then(|seconds| EPOCH.checked_add(seconds).ok()) {
-        Some(utc) => format!("{utc}Z"),
-        None => format!("{time} seconds after 1970"),
+    if time > LAST {
+        return format!("{time} seconds after 1970");
     }
+    let day = days_before(1970, 1) + time / DAY_SECONDS;
+    // The mean year has 365.2425 days: this is the year or the one after it.
+    let mut year = day * 400 / 146_097 + 1;
+    while days_before(year, 1) > day {
+        year -= 1;
+    }
+    let month = (1..=12).rev().find(|month| days_before(year, *month) <= day).unwrap_or(1);
+    let day = day - days_before(year, month) + 1;
+    let (hour, minute, second) = (time / 3_600 % 24, time / 60 % 60, time % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// Parses exactly the form that [`format_time`] writes.
@@ -27,20 +41,30 @@ pub fn format_time(time: Timestamp) -> String {
 /// # Errors
 /// [`FormatError`] for any other form, a date that does not exist, or one before 1970.
 pub fn parse_time(text: &str) -> Result<Timestamp, FormatError> {
-    let utc = text.strip_suffix('Z').and_then(|utc| utc.parse::<DateTime>().ok());
-    let time = utc.and_then(|utc| u64::try_from(utc.duration_since(EPOCH).as_secs()).ok());
-    // jiff reads more forms than one; formatting the time again rules out the others.
-    time.filter(|time| format_time(*time) == text).ok_or_else(|| {
+    // Formatting the time again rules out other forms, and dates that do not exist.
+    read(text).filter(|time| format_time(*time) == text).ok_or_else(|| {
         FormatError::malformed("a time", "UTC as in 2026-01-31T12:00:00Z, from 1970 on", quote(text))
     })
+}
+
+/// The time that a text in this form may be.
+fn read(text: &str) -> Option<Timestamp> {
+    let number = |from: usize, to: usize| {
+        let digits = text.get(from..to)?.trim_start_matches('0');
+        if digits.is_empty() { Some(0) } else { decimal(digits, 9_999) }
+    };
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    if year < 1970 || !(1..=12).contains(&month) {
+        return None;
+    }
+    let days = (days_before(year, month) + day).checked_sub(days_before(1970, 1) + 1)?;
+    Some(days * DAY_SECONDS + hour * 3_600 + minute * 60 + second)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// `9999-12-31T23:59:59Z`, the last second that RFC 3339 can write.
-    const LAST: Timestamp = 253_402_300_799;
 
     #[test]
     fn known_times() {
@@ -63,6 +87,18 @@ mod tests {
         for day in 0..146_097 {
             let time = day * 86_400 + day % 86_400;
             assert_eq!(parse_time(&format_time(time)), Ok(time));
+        }
+    }
+
+    #[test]
+    fn every_day_until_9999_is_that_of_an_independent_calendar() {
+        use jiff::{SignedDuration, civil::date};
+
+        let first = date(1970, 1, 1).at(0, 0, 0, 0);
+        for day in 0..=LAST / DAY_SECONDS {
+            let time = (day * DAY_SECONDS + day * 7_919 % DAY_SECONDS).min(LAST);
+            let seconds = SignedDuration::from_secs(i64::try_from(time).unwrap());
+            assert_eq!(format_time(time), format!("{}Z", first.checked_add(seconds).unwrap()));
         }
     }
 

@@ -1,12 +1,11 @@
 //! Parses policy files.
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Group, MAX_POLICY_BYTES, MAX_POLICY_ITEMS, Member, Policy, PolicyLog, PolicyWitness, Quorum};
 use crate::checkpoint::{Origin, signs_for_logs};
-use crate::format::{FormatError, byte_order_mark, cap, cap_count, decimal, quote_bytes, utf8};
+use crate::format::{FormatError, SortedMap, byte_order_mark, cap, cap_count, decimal, quote_bytes, utf8};
 use crate::merkle::Hash;
 use crate::note::{KeyId, KeyName, NoteKey, SignatureType};
 
@@ -71,12 +70,12 @@ struct Parser {
     after_log: bool,
     witnesses: Vec<PolicyWitness>,
     groups: Vec<Group>,
-    names: BTreeMap<Vec<u8>, Member>,
+    names: SortedMap<Vec<u8>, Member>,
     /// Witnesses and groups that are in a group: each may be in one only.
-    taken: BTreeSet<Vec<u8>>,
-    log_keys: BTreeSet<Hash>,
-    witness_keys: BTreeSet<Hash>,
-    witness_ids: BTreeSet<(KeyName, KeyId)>,
+    taken: SortedMap<Vec<u8>, ()>,
+    log_keys: SortedMap<Hash, ()>,
+    witness_keys: SortedMap<Hash, ()>,
+    witness_ids: SortedMap<(KeyName, KeyId), ()>,
     quorum: Option<Quorum>,
 }
 
@@ -117,7 +116,7 @@ impl Parser {
             _ => return Err(wrong("log <vkey> [<url>]", line)),
         };
         let key = key_of_kind(vkey, signs_for_logs, "a log key (signature type 0x01 or 0x06)")?;
-        if !self.log_keys.insert(public_key(&key)) {
+        if !self.log_keys.insert(public_key(&key), ()) {
             return Err(wrong("each log key once", vkey));
         }
         self.not_both(&key, vkey)?;
@@ -133,12 +132,12 @@ impl Parser {
         };
         let cosigns = |kind| kind != SignatureType::Ed25519;
         let key = key_of_kind(vkey, cosigns, "a witness key (signature type 0x04 or 0x06)")?;
-        if !self.witness_keys.insert(public_key(&key)) {
+        if !self.witness_keys.insert(public_key(&key), ()) {
             return Err(wrong("each witness key once", vkey));
         }
         self.not_both(&key, vkey)?;
         // A signature line names a key by name and ID: of two such keys only the first would be tried.
-        if !self.witness_ids.insert((key.name().clone(), key.id())) {
+        if !self.witness_ids.insert((key.name().clone(), key.id()), ()) {
             return Err(wrong("witness keys that differ in name or key ID; make one of the two anew", vkey));
         }
         self.define(name, Member::Witness(self.witnesses.len()))?;
@@ -150,7 +149,7 @@ impl Parser {
     /// same type for both.
     fn not_both(&self, key: &NoteKey, vkey: &[u8]) -> Result<(), FormatError> {
         let key = public_key(key);
-        if self.log_keys.contains(&key) && self.witness_keys.contains(&key) {
+        if self.log_keys.get(&key).is_some() && self.witness_keys.get(&key).is_some() {
             return Err(wrong("a key that is a log's or a witness's, not both", vkey));
         }
         Ok(())
@@ -178,7 +177,7 @@ impl Parser {
         let mut resolved = Vec::with_capacity(count);
         for member in members {
             resolved.push(self.lookup(member)?);
-            if !self.taken.insert(member.to_vec()) {
+            if !self.taken.insert(member.to_vec(), ()) {
                 return Err(wrong("each name as a group member once", member));
             }
         }
@@ -200,7 +199,7 @@ impl Parser {
         if name == b"none" {
             return Err(wrong("a name other than none, which is predefined", name));
         }
-        if self.names.insert(name.to_vec(), member).is_some() {
+        if !self.names.insert(name.to_vec(), member) {
             return Err(wrong("a name that is not defined yet", name));
         }
         Ok(())

@@ -3,11 +3,11 @@
 //! A lying log can then show two histories to two honest quorums. A cosigner with several keys is one witness: it
 //! remembers one history, and signs it with all its keys.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Member, Policy, Quorum};
+use crate::format::SortedMap;
 use crate::note::KeyName;
 
 /// Most cosigners in several places of the rule that are tried on either side, in all combinations. If there are more,
@@ -121,15 +121,15 @@ impl Policy {
         quorum: Member,
         cosigner: impl Fn(&Member) -> Option<&'a KeyName>,
     ) -> Vec<&'a KeyName> {
-        let mut places: BTreeMap<&KeyName, usize> = BTreeMap::new();
+        let mut places: SortedMap<&KeyName, usize> = SortedMap::default();
         let mut open = vec![quorum];
         while let Some(member) = open.pop() {
             match (cosigner(&member), member) {
-                (Some(name), _) => *places.entry(name).or_default() += 1,
+                (Some(name), _) => *places.get_or_insert(name, 0) += 1,
                 (None, Member::Group(at)) => open.extend(&self.groups[at].members),
                 (None, Member::Witness(_)) => {}
             }
         }
-        places.into_iter().filter(|(_, places)| *places > 1).map(|(name, _)| name).collect()
+        places.iter().filter(|(_, places)| **places > 1).map(|(name, _)| *name).collect()
     }
 }

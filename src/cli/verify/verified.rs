@@ -68,13 +68,14 @@ pub fn sentence(accepted: &Accepted) -> String {
 /// The object for machines. `file` is the file as it was named.
 pub fn object(file: Option<&str>, accepted: &Accepted) -> Value {
     let Accepted { release, latest, asked_for_withdrawals: learnt } = accepted;
-    let mut object = release.to_json();
+    let mut object = Value::from(release.to_json());
     object["file"] = file.into();
     // For machines that have to know: nobody told of withdrawals, or what was told is learnt.
     object["withdrawals"] = if *learnt { "learnt" } else { "not-asked" }.into();
     if let Some(latest) = latest {
         object["latest_tree_size"] = latest.get().size.get().into();
-        object["latest_witnesses"] = witnesses_json(latest.cosignatures()).into();
+        object["latest_witnesses"] =
+            witnesses_json(latest.cosignatures()).into_iter().map(Value::from).collect();
     }
     object
 }

@@ -25,11 +25,8 @@
 //! withdrawals either, and one unproven head for each log. Versions 1 and 2 begin with a brace; a later one that lost
 //! its first line is refused, not read as an older one.
 
-use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-
-use serde::{Deserialize, Serialize};
 
 use super::{
     EndpointState, Heads, KnownFork, MAX_UNPROVEN_HEADS, RememberedHead, Seen, SequenceKey, WithdrawalKey,
@@ -37,68 +34,42 @@ use super::{
 };
 use crate::checkpoint::Checkpoint;
 use crate::format::checksum;
-use crate::format::{FormatError, cap, cap_count, quote, utf8};
-use crate::merkle::{Hash, TreeSize};
-use crate::release::PackageUrl;
+use crate::format::{FormatError, SortedMap, cap, cap_count, quote, utf8};
+use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::note::Note;
+use crate::release::{Fields, Json, PackageUrl, json};
 
 /// Largest state file: some hundred thousand packages.
 pub const MAX_STATE_BYTES: usize = 64 * 1024 * 1024;
 /// Written into the file, so that a later format can be told apart.
 pub const STATE_VERSION: u32 = 4;
 /// The first with a checksum.
-const CHECKED_VERSION: u32 = 3;
+const CHECKED_VERSION: u64 = 3;
 /// The first that says which channel is followed.
-const FOLLOWING_VERSION: u32 = 4;
-
-#[derive(Deserialize)]
-struct VersionText {
-    version: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileText1 {
-    #[serde(rename = "version")]
-    _version: u32,
-    logs: Vec<LogText1>,
-    sequences: Vec<SequenceText>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LogText1 {
-    origin: String,
-    size: TreeSize,
-    root: Hash,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileText {
-    version: u32,
-    logs: Vec<Heads>,
-    sequences: Vec<SequenceText>,
-    withdrawals: Vec<Withdrawn>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SequenceText {
-    publisher: String,
-    package: String,
-    channel: String,
-    sequence: u64,
-    /// Older versions had none.
-    #[serde(default)]
-    followed: bool,
-}
+const FOLLOWING_VERSION: u64 = 4;
+/// [`STATE_VERSION`], as JSON has it.
+const LAST_VERSION: u64 = STATE_VERSION as u64;
 
 fn wrong(expected: &str, seen: impl Into<String>) -> FormatError {
     FormatError::malformed(EndpointState::WHAT, expected, seen)
 }
 
-fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FormatError> {
-    serde_json::from_str(text).map_err(|e| wrong("the JSON this program wrote", e.to_string()))
+/// An object of the file.
+fn fields<'a>(place: &'static str, json: Json<'a>) -> Result<Fields<'a>, FormatError> {
+    Fields::new(EndpointState::WHAT, place, json)
+}
+
+/// An optional value.
+fn optional<'a, T>(
+    fields: &mut Fields<'a>,
+    key: &str,
+    read: impl FnOnce(Json<'a>) -> Result<T, FormatError>,
+) -> Result<Option<T>, FormatError> {
+    fields.optional(key).map(read).transpose()
+}
+
+fn hash(fields: &mut Fields<'_>, key: &str) -> Result<Hash, FormatError> {
+    Hash::from_base64(&fields.text(key)?)
 }
 
 /// Refuses control characters in text that is shown to people.
@@ -120,8 +91,10 @@ impl EndpointState {
     /// The version of a state file, if a later program than this one wrote it: that is no damage.
     #[must_use]
     pub fn later_version(bytes: &[u8]) -> Option<u32> {
-        let text: VersionText = serde_json::from_str(checksum::check(Self::WHAT, bytes).ok()?).ok()?;
-        Some(text.version).filter(|version| *version > STATE_VERSION)
+        let text = checksum::check(Self::WHAT, bytes).ok()?;
+        let mut file = fields("", Json::parse(Self::WHAT, text.as_bytes()).ok()?).ok()?;
+        let version = u32::try_from(file.integer("version").ok()?).ok()?;
+        (version > STATE_VERSION).then_some(version)
     }
 
     /// Reads a state file.
@@ -133,52 +106,57 @@ impl EndpointState {
         cap(Self::WHAT, bytes.len(), MAX_STATE_BYTES)?;
         let is_old = bytes.starts_with(b"{");
         let text = if is_old { utf8(Self::WHAT, bytes)? } else { checksum::check(Self::WHAT, bytes)? };
-        let VersionText { version } = read(text)?;
-        let file = match (version, is_old) {
-            (1, true) => read::<FileText1>(text)?.into(),
-            (2, true) | (CHECKED_VERSION..=STATE_VERSION, false) => read::<FileText>(text)?,
+        let mut file = fields("", Json::parse(Self::WHAT, text.as_bytes())?)?;
+        let version = file.integer("version")?;
+        match (version, is_old) {
+            (1 | 2, true) | (CHECKED_VERSION..=LAST_VERSION, false) => {}
             (CHECKED_VERSION.., true) => {
                 return Err(wrong("a checksum in the first line", format!("version {version} without one")));
             }
             (other, _) => return Err(wrong("version 4", other.to_string())),
-        };
+        }
         let mut state = Self::default();
-        for heads in file.logs {
+        for log in file.array("logs")? {
+            let heads = if version == 1 { Heads::read_version_1(log)? } else { Heads::read(log)? };
             heads.check()?;
             // Of two rows for one key, the later would win, and might be the lower one.
-            if state.logs.insert(heads.origin.clone(), heads).is_some() {
+            if !state.logs.insert(heads.origin.clone(), heads) {
                 return Err(wrong("each log once", "one twice"));
             }
         }
-        let mut rows = BTreeSet::new();
-        for SequenceText { publisher, package, channel, sequence, followed } in file.sequences {
-            if !rows.insert((publisher.clone(), package.clone(), channel.clone())) {
+        let mut rows = SortedMap::default();
+        for row in file.array("sequences")? {
+            let (key, Seen { sequence, followed }) = SequenceKey::read(row)?;
+            let SequenceKey { publisher, package, channel } = key.clone();
+            if !rows.insert(key, ()) {
                 return Err(wrong("each package and channel once", "one twice"));
             }
             // Two spellings that were taken for two packages once may be of one: then the higher number counts.
             let key = SequenceKey { publisher, package: canonical(package), channel };
-            let seen = state.sequences.entry(key).or_default();
+            let seen = state.sequences.get_or_insert(key, Seen::default());
             *seen = Seen { sequence: sequence.max(seen.sequence), followed: followed || seen.followed };
         }
         state.check_followed(version)?;
-        for mut withdrawn in file.withdrawals {
+        let withdrawals = if version == 1 { Vec::new() } else { file.array("withdrawals")? };
+        for row in withdrawals {
+            let mut withdrawn = Withdrawn::read(row)?;
             let Withdrawn { publisher, purl, reason, .. } = &withdrawn;
             [publisher, purl, reason].into_iter().try_for_each(|text| check_words(text))?;
             withdrawn.purl = canonical(withdrawn.purl);
-            if state.withdrawals.insert(WithdrawalKey::of(&withdrawn), withdrawn).is_some() {
+            if !state.withdrawals.insert(WithdrawalKey::of(&withdrawn), withdrawn) {
                 return Err(wrong("each withdrawal once", "one twice"));
             }
         }
+        file.nothing_else()?;
         Ok(state)
     }
 
     /// At most one channel of each package is followed. An older version that knew one channel followed that one.
-    fn check_followed(&mut self, version: u32) -> Result<(), FormatError> {
-        let is_same = |(one, _): &(&SequenceKey, &mut Seen), (two, _): &(&SequenceKey, &mut Seen)| {
+    fn check_followed(&mut self, version: u64) -> Result<(), FormatError> {
+        let is_same = |(one, _): &(SequenceKey, Seen), (two, _): &(SequenceKey, Seen)| {
             (&one.publisher, &one.package) == (&two.publisher, &two.package)
         };
-        let mut rows: Vec<(&SequenceKey, &mut Seen)> = self.sequences.iter_mut().collect();
-        for channels in rows.chunk_by_mut(is_same) {
+        for channels in self.sequences.entries_mut().chunk_by_mut(is_same) {
             match channels {
                 [(_, only)] if version < FOLLOWING_VERSION => only.followed = true,
                 channels if channels.iter().filter(|(_, seen)| seen.followed).count() > 1 => {
@@ -191,42 +169,142 @@ impl EndpointState {
     }
 
     /// The bytes of a state file.
-    ///
-    /// # Panics
-    /// Never: plain strings and numbers always serialize.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let sequence = |(key, seen): (&SequenceKey, &Seen)| SequenceText {
-            publisher: key.publisher.clone(),
-            package: key.package.clone(),
-            channel: key.channel.clone(),
-            sequence: seen.sequence,
-            followed: seen.followed,
+        let sequence = |(key, seen): (&SequenceKey, &Seen)| {
+            json!({
+                "publisher": key.publisher, "package": key.package, "channel": key.channel,
+                "sequence": seen.sequence, "followed": seen.followed,
+            })
         };
-        let file = FileText {
-            version: STATE_VERSION,
-            logs: self.logs.values().cloned().collect(),
-            sequences: self.sequences.iter().map(sequence).collect(),
-            withdrawals: self.withdrawals.values().cloned().collect(),
-        };
-        // One value a line, for people who read the file.
-        let json = serde_json::to_string_pretty(&file).expect("strings and numbers always serialize");
-        checksum::add(&format!("{json}\n"))
+        let file = json!({
+            "version": STATE_VERSION, "logs": self.logs.values().map(Heads::to_json).collect::<Vec<_>>(),
+            "sequences": self.sequences.iter().map(sequence).collect::<Vec<_>>(),
+            "withdrawals": self.withdrawals.values().map(Withdrawn::to_json).collect::<Vec<_>>(),
+        });
+        checksum::add(&format!("{}\n", file.to_lines()))
     }
 }
 
-impl From<FileText1> for FileText {
-    fn from(old: FileText1) -> Self {
-        let log = |LogText1 { origin, size, root }| Heads {
-            unproven: vec![RememberedHead { size, root, note: None }],
-            ..Heads::of(&origin)
+impl SequenceKey {
+    fn read(row: Json<'_>) -> Result<(Self, Seen), FormatError> {
+        let mut fields = fields("sequences[]", row)?;
+        let (publisher, package) = (fields.string("publisher")?, fields.string("package")?);
+        let key = Self { publisher, package, channel: fields.string("channel")? };
+        let sequence = fields.long_integer("sequence")?;
+        // Older versions had none.
+        let followed = match fields.optional("followed") {
+            None | Some(Json::Bool(false)) => false,
+            Some(Json::Bool(true)) => true,
+            Some(_) => return Err(fields.wrong("followed", "to be true or false", "something else")),
         };
-        let logs = old.logs.into_iter().map(log).collect();
-        Self { version: STATE_VERSION, logs, sequences: old.sequences, withdrawals: Vec::new() }
+        fields.nothing_else()?;
+        Ok((key, Seen { sequence, followed }))
     }
+}
+
+impl Withdrawn {
+    fn read(row: Json<'_>) -> Result<Self, FormatError> {
+        let mut fields = fields("withdrawals[]", row)?;
+        let index = fields.long_integer("index")?;
+        let expected = "to be a leaf index below 2^63 - 1";
+        let index =
+            LeafIndex::new(index).ok_or_else(|| fields.wrong("index", expected, &index.to_string()))?;
+        let withdrawn = Self {
+            publisher: fields.string("publisher")?,
+            purl: fields.string("purl")?,
+            artifacts: hash(&mut fields, "artifacts")?,
+            origin: fields.string("origin")?,
+            index,
+            leaf: hash(&mut fields, "leaf")?,
+            reason: fields.string("reason")?,
+            statement: hash(&mut fields, "statement")?,
+            payload: fields.optional_string("payload")?.map(|text| Hash::from_base64(&text)).transpose()?,
+        };
+        fields.nothing_else()?;
+        Ok(withdrawn)
+    }
+
+    fn to_json(&self) -> Json<'static> {
+        let mut row = json!({
+            "publisher": self.publisher, "purl": self.purl, "artifacts": self.artifacts.to_base64(),
+            "origin": self.origin, "index": self.index.get(), "leaf": self.leaf.to_base64(),
+            "reason": self.reason, "statement": self.statement.to_base64(),
+        });
+        if let Some(payload) = self.payload {
+            row.set("payload", &payload.to_base64());
+        }
+        row
+    }
+}
+
+impl RememberedHead {
+    fn read(head: Json<'_>) -> Result<Self, FormatError> {
+        let mut fields = fields("<head>", head)?;
+        let (size, root) = (size(&mut fields)?, hash(&mut fields, "root")?);
+        let note = fields.optional_string("note")?;
+        fields.nothing_else()?;
+        Ok(Self { size, root, note: note.map(|note| Note::parse(note.as_bytes())).transpose()? })
+    }
+
+    fn to_json(&self) -> Json<'static> {
+        let mut head = json!({ "size": self.size.get(), "root": self.root.to_base64() });
+        if let Some(note) = &self.note {
+            head.set("note", &note.to_string());
+        }
+        head
+    }
+}
+
+fn size(fields: &mut Fields<'_>) -> Result<TreeSize, FormatError> {
+    let size = fields.long_integer("size")?;
+    TreeSize::new(size).ok_or_else(|| fields.wrong("size", "to be a tree size below 2^63", &size.to_string()))
 }
 
 impl Heads {
+    fn read(row: Json<'_>) -> Result<Self, FormatError> {
+        let mut fields = fields("logs[]", row)?;
+        let fork = |json| {
+            let mut fork = self::fields("forked", json)?;
+            let evidence = fork.optional_string("evidence")?;
+            fork.nothing_else().map(|()| KnownFork { evidence })
+        };
+        let unproven = fields.array("unproven")?.into_iter().map(RememberedHead::read);
+        let heads = Self {
+            origin: fields.string("origin")?,
+            unproven: unproven.collect::<Result<_, _>>()?,
+            proven: optional(&mut fields, "proven", RememberedHead::read)?,
+            forked: optional(&mut fields, "forked", fork)?,
+        };
+        fields.nothing_else()?;
+        Ok(heads)
+    }
+
+    /// A log of version 1 of the file.
+    fn read_version_1(row: Json<'_>) -> Result<Self, FormatError> {
+        let mut fields = fields("logs[]", row)?;
+        let head = RememberedHead { size: size(&mut fields)?, root: hash(&mut fields, "root")?, note: None };
+        let heads = Self { unproven: vec![head], ..Self::of(&fields.text("origin")?) };
+        fields.nothing_else()?;
+        Ok(heads)
+    }
+
+    fn to_json(&self) -> Json<'static> {
+        let mut row = json!({ "origin": self.origin });
+        if let Some(proven) = &self.proven {
+            row.set("proven", &proven.to_json());
+        }
+        row.set("unproven", &self.unproven.iter().map(RememberedHead::to_json).collect::<Vec<_>>());
+        if let Some(KnownFork { evidence }) = &self.forked {
+            let mut fork = json!({});
+            if let Some(name) = evidence {
+                fork.set("evidence", name);
+            }
+            row.set("forked", &fork);
+        }
+        row
+    }
+
     /// Checks a log's row beyond its form.
     fn check(&self) -> Result<(), FormatError> {
         cap_count(EndpointState::WHAT, "heads of a log", self.unproven.len(), MAX_UNPROVEN_HEADS)?;

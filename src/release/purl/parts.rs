@@ -1,10 +1,11 @@
 //! Parses and prints the parts of a package URL.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
+
+use crate::format::SortedMap;
 
 const SHAPE: &str = "pkg:<type>/<name>@<version>";
 const ESCAPES: &str = "percent-encoding of UTF-8: % and two hex digits for each byte";
@@ -49,8 +50,8 @@ pub struct Parts {
     pub namespace: Vec<String>,
     pub name: String,
     pub version: Option<String>,
-    /// By key; no value is empty.
-    pub qualifiers: BTreeMap<String, String>,
+    /// By key. A qualifier without a value counts as absent.
+    pub qualifiers: SortedMap<String, String>,
     pub subpath: Vec<String>,
 }
 
@@ -112,7 +113,8 @@ impl Parts {
     /// Qualifiers and subpath, encoded, with their separators.
     pub fn tail(&self) -> String {
         let mut text = String::new();
-        for (at, (key, value)) in self.qualifiers.iter().enumerate() {
+        let qualifiers = self.qualifiers.iter().filter(|(_, value)| !value.is_empty());
+        for (at, (key, value)) in qualifiers.enumerate() {
             text += if at == 0 { "?" } else { "&" };
             text += &format!("{key}={}", encode(value));
         }
@@ -162,12 +164,11 @@ fn decode_version(text: &str) -> Result<String, &'static str> {
     if odd { Err(VERSION) } else { Ok(version) }
 }
 
-/// Drops keys without a value, as the standard says.
-fn read_qualifiers(text: &str) -> Result<BTreeMap<String, String>, &'static str> {
+fn read_qualifiers(text: &str) -> Result<SortedMap<String, String>, &'static str> {
     const KEYS: &str =
         "qualifiers key=value, each key once, in lower case: a letter, then letters, digits and `.-_`";
     let is_key = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
-    let mut qualifiers = BTreeMap::new();
+    let mut qualifiers = SortedMap::default();
     for pair in text.split('&') {
         let (key, value) = pair.split_once('=').ok_or(KEYS)?;
         if !key.starts_with(|c: char| c.is_ascii_lowercase()) || !key.bytes().all(is_key) {
@@ -177,11 +178,10 @@ fn read_qualifiers(text: &str) -> Result<BTreeMap<String, String>, &'static str>
         if has_control(&value) {
             return Err(VALUE);
         }
-        if qualifiers.insert(key.to_owned(), value).is_some() {
+        if !qualifiers.insert(key.to_owned(), value) {
             return Err(KEYS);
         }
     }
-    qualifiers.retain(|_, value| !value.is_empty());
     Ok(qualifiers)
 }
 

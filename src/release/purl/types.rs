@@ -93,7 +93,9 @@ pub fn check(parts: &Parts) -> Result<(), String> {
             (Prohibited, false) => return Err(format!("no namespace: pkg:{kind}/<name>")),
             _ => {}
         }
-        if let Some(qualifier) = of.qualifier.filter(|key| !parts.qualifiers.contains_key(*key)) {
+        if let Some(qualifier) =
+            of.qualifier.filter(|key| parts.qualifiers.get(*key).is_none_or(String::is_empty))
+        {
             return Err(format!("the qualifier {qualifier}, which purls of type {kind} require"));
         }
     }

@@ -11,6 +11,7 @@
 //! ```
 
 use alloc::borrow::ToOwned;
+use alloc::collections::BinaryHeap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -191,11 +192,10 @@ impl Release {
     /// A hash of the set of artifacts, independent of their order.
     #[must_use]
     pub fn artifacts(&self) -> Hash {
-        let mut lines: Vec<String> =
+        let mut lines: BinaryHeap<String> =
             self.subjects.iter().map(|s| [&*s.name, &s.sha256.to_hex()].join("\0")).collect();
         lines.extend(self.manifest.map(|m| format!("\0{}\0{}", m.files, m.root.to_hex())));
-        lines.sort();
-        Hash::digest(lines.join("\n").as_bytes())
+        Hash::digest(lines.into_sorted_vec().join("\n").as_bytes())
     }
 }
 

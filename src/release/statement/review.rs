@@ -14,12 +14,11 @@
 //! digest, the artifacts of a release by theirs. Findings that are not for everybody stay out of the log: it gets a
 //! [commitment](super::Commitment) to each, and each can be [disclosed](super::Disclosure) later.
 
-use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Commitment, Purl, Resource, check_text, open_as, purls_in};
-use crate::format::{FormatError, cap_count, names, quote};
+use crate::format::{FormatError, SortedMap, cap_count, names, quote};
 use crate::merkle::Hash;
 use crate::release::json::{Fields, Json, describe};
 use crate::release::{Timestamp, parse_time};
@@ -168,7 +167,7 @@ fn read_scope(items: Vec<Json<'_>>) -> Result<Vec<ReviewScope>, FormatError> {
 
 fn read_commitments(items: Vec<Json<'_>>) -> Result<Vec<Commitment>, FormatError> {
     cap_count(Review::WHAT, "commitments", items.len(), MAX_COMMITMENTS)?;
-    let mut seen = BTreeSet::new();
+    let mut seen = SortedMap::default();
     let mut read = Vec::with_capacity(items.len());
     for item in items {
         let Json::String(text) = &item else {
@@ -176,7 +175,7 @@ fn read_commitments(items: Vec<Json<'_>>) -> Result<Vec<Commitment>, FormatError
             return Err(FormatError::malformed(Review::WHAT, expected, describe(&item)));
         };
         let commitment = Commitment::from_hex(text)?;
-        if !seen.insert(commitment) {
+        if !seen.insert(commitment, ()) {
             return Err(FormatError::malformed(Review::WHAT, "each commitment once", quote(text)));
         }
         read.push(commitment);

@@ -1,11 +1,11 @@
 //! Artifacts by name and SHA-256, in our own predicates.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::BinaryHeap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{MAX_SUBJECTS, check_text};
-use crate::format::{FormatError, cap_count, quote};
+use crate::format::{FormatError, cap_count, quote, repeated};
 use crate::merkle::Hash;
 use crate::release::json::{Fields, Json};
 
@@ -38,8 +38,11 @@ impl Subject {
         if let [one] = subjects {
             return Hash::digest(one.sha256.as_bytes());
         }
-        let digests: BTreeSet<&[u8; 32]> = subjects.iter().map(|subject| subject.sha256.as_bytes()).collect();
-        Hash::digest(&digests.into_iter().flatten().copied().collect::<Vec<u8>>())
+        let digests: BinaryHeap<&[u8]> =
+            subjects.iter().map(|subject| &subject.sha256.as_bytes()[..]).collect();
+        let mut digests = digests.into_sorted_vec();
+        digests.dedup();
+        Hash::digest(&digests.concat())
     }
 
     /// Checks what the shape does not determine.
@@ -48,15 +51,14 @@ impl Subject {
         if subjects.is_empty() {
             return Err(FormatError::malformed(what, "at least one subject", "none"));
         }
-        let mut names = BTreeSet::new();
-        for subject in subjects {
-            check_text("the name of a subject", &subject.name)?;
-            if !names.insert(&subject.name) {
-                let seen = format!("{} twice", quote(&subject.name));
-                return Err(FormatError::malformed(what, "each subject name once", seen));
+        subjects.iter().try_for_each(|subject| check_text("the name of a subject", &subject.name))?;
+        match repeated(subjects.iter().map(|subject| subject.name.as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                let seen = format!("{} twice", quote(name));
+                Err(FormatError::malformed(what, "each subject name once", seen))
             }
         }
-        Ok(())
     }
 
     pub(super) fn to_json(&self) -> Json<'static> {

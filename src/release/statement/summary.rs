@@ -15,12 +15,11 @@
 //! comes from the way in which protobuf prints JSON.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{Purl, Resource, check_text, purls_in};
-use crate::format::{FormatError, names, quote};
+use crate::format::{FormatError, SortedMap, names, quote};
 use crate::release::json::{Fields, Json, describe};
 use crate::release::{Timestamp, parse_time};
 
@@ -155,11 +154,11 @@ fn level(value: Json<'_>) -> Result<String, FormatError> {
 
 /// Levels "MUST NOT include more than one level per SLSA track".
 fn check_levels(levels: &[String]) -> Result<(), FormatError> {
-    let mut tracks = BTreeSet::new();
+    let mut tracks = SortedMap::default();
     let track = |level: &'_ String| -> Option<String> {
         Some(level.strip_prefix("SLSA_")?.rsplit_once("_LEVEL_")?.0.to_owned())
     };
-    match levels.iter().find(|level| track(level).is_some_and(|track| !tracks.insert(track))) {
+    match levels.iter().find(|level| track(level).is_some_and(|track| !tracks.insert(track, ()))) {
         None => Ok(()),
         Some(level) => Err(FormatError::malformed(
             VerificationSummary::WHAT,

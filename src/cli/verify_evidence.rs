@@ -33,7 +33,7 @@ pub fn run(args: &VerifyEvidence, json: bool) -> CliResult {
     let evidence = files::parse(&args.file, "fork evidence", MAX_FORK_BYTES, ForkEvidence::parse)?;
     let fork = evidence.judge(&policy.log_keys())?;
     let witnesses = fork.heads().map(|head| policy.witnesses_of(head));
-    result(json, &fork_json(&fork, &policy), &words(&fork, &witnesses))
+    result(json, &fork_json(&fork, &policy).into(), &words(&fork, &witnesses))
 }
 
 fn words(fork: &ProvenFork, witnesses: &[Vec<WitnessedBy>; 2]) -> String {

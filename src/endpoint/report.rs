@@ -137,8 +137,8 @@ pub fn entry_json(entry: &[u8], trusted: Option<(&Publishers, &str)>) -> Json<'s
         let verified = publishers.verify(&envelope, origin);
         let problem = verified.as_ref().err().map(|e| refusal_json(&Refusal::Publisher(e.clone())));
         let verified = verified.ok();
-        object.set("publishers", &verified.as_ref().map(|by| by.publishers()).unwrap_or_default());
-        object.set("signers", &verified.as_ref().map(|by| by.signers()).unwrap_or_default());
+        object.set("publishers", &verified.as_ref().map_or(&[][..], |by| by.publishers()));
+        object.set("signers", &verified.as_ref().map_or(&[][..], |by| by.signers()));
         object.set("problem", &problem);
     }
     object

@@ -22,8 +22,8 @@ pub(super) fn document<'a>(what: &'static str, text: &'a str) -> Result<Json<'a>
     });
     value.map_err(|wrong| {
         let before = &text.as_bytes()[..parser.at];
-        let line = before.split(|byte| *byte == b'\n');
-        let (line, column) = (line.clone().count(), line.last().map_or(0, <[u8]>::len) + 1);
+        let line = before.split(|byte| *byte == b'\n').count();
+        let column = before.rsplit(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len) + 1;
         FormatError::malformed(what, "strict JSON", format!("{wrong} at line {line} column {column}"))
     })
 }

@@ -14,22 +14,22 @@ impl Json<'_> {
     /// integers are printed as they were written: none of our own statements has any.
     pub(crate) fn to_canonical(&self) -> Vec<u8> {
         let mut text = String::new();
-        self.print(&mut text, None);
+        self.print(&mut text, None, true);
         text.into_bytes()
     }
 
     /// Keys in the order in which they are, and one value a line, for people who read files.
     pub(crate) fn to_lines(&self) -> String {
         let mut text = String::new();
-        self.print(&mut text, Some(0));
+        self.print(&mut text, Some(0), false);
         text
     }
 
-    /// Keys in order, no white space, and hidden characters as `\uXXXX`, so that it is safe to show on a terminal.
+    /// Keys in the order in which they are, no white space, and hidden characters as `\uXXXX`, so that it is safe to show on a terminal.
     #[must_use]
     pub fn to_shown(&self) -> String {
         let mut text = String::new();
-        self.print(&mut text, None);
+        self.print(&mut text, None, false);
         json_shown(text)
     }
 
@@ -43,8 +43,8 @@ impl Json<'_> {
         }
     }
 
-    /// With an indent, prints one value a line.
-    fn print(&self, out: &mut String, indent: Option<usize>) {
+    /// With an indent, prints one value a line. Puts keys in order for the canonical form.
+    fn print(&self, out: &mut String, indent: Option<usize>, is_canonical: bool) {
         match self {
             Self::Null => *out += "null",
             Self::Bool(true) => *out += "true",
@@ -54,16 +54,16 @@ impl Json<'_> {
             Self::String(text) => print_string(out, text),
             Self::Array(items) => {
                 print_list(out, indent, "[]", items.len(), &mut |out, at, indent| {
-                    items[at].print(out, indent);
+                    items[at].print(out, indent, is_canonical);
                 });
             }
             Self::Object(fields) => {
-                let fields = if indent.is_some() { fields.iter().collect() } else { sorted(fields) };
+                let fields = if is_canonical { sorted(fields) } else { fields.iter().collect() };
                 print_list(out, indent, "{}", fields.len(), &mut |out, at, indent| {
                     let (key, value) = fields[at];
                     print_string(out, key);
                     *out += if indent.is_some() { ": " } else { ":" };
-                    value.print(out, indent);
+                    value.print(out, indent, is_canonical);
                 });
             }
         }

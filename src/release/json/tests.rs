@@ -159,7 +159,7 @@ proptest! {
     fn text_is_printed_as_another_printer_does(text in any::<String>()) {
         let json = Json::string(&text);
         prop_assert_eq!(canonical(&json), serde_json::to_string(&text).unwrap());
-        let list = json!({ "list": [&text, &text], "none": Vec::<String>::new(), "nested": json!({ "a": 1_u64 }) });
+        let list = json!({ "list": [&text, &text], "nested": json!({ "a": 1_u64 }), "none": Vec::<String>::new() });
         let value: serde_json::Value = serde_json::from_str(&list.to_lines()).unwrap();
         prop_assert_eq!(&value, &serde_json::Value::from(list.clone()));
         prop_assert_eq!(list.to_shown(), crate::format::to_json(&value));

@@ -87,7 +87,7 @@ impl Ready<'_> {
             object["dry_run"] = true.into();
             return Ok((object, lines + "nothing was sent\n"));
         }
-        let kind = description.object["what"].clone();
+        let kind = Value::from(description.object)["what"].clone();
         let entry = signers::sign(&self.signers, payload)?.into_entry();
         let wait = self.args.wait.unwrap_or_default();
         let appended = self.log.ask("publish the statement", |client| client.append(&entry, wait));

@@ -3,6 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -180,7 +181,8 @@ impl fmt::Display for NoteSignature {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     text: String,
-    signatures: Vec<NoteSignature>,
+    /// Shared by clones, because every verdict keeps its head, and 9 signatures with ML-DSA-44 are 13 kB of it.
+    signatures: Arc<Vec<NoteSignature>>,
 }
 
 impl Note {
@@ -214,7 +216,7 @@ impl Note {
         })?;
         let (text, signatures) = (&note[..=split], &note[split + 2..]);
         let first_line = text.matches('\n').count() + 2;
-        let signatures = NoteSignature::parse_all(Self::WHAT, signatures, first_line)?;
+        let signatures = Arc::new(NoteSignature::parse_all(Self::WHAT, signatures, first_line)?);
         Ok(Self { text: text.to_owned(), signatures })
     }
 
@@ -229,15 +231,15 @@ impl Note {
             assert_eq!(key.kind(), SignatureType::Ed25519, "witness keys sign cosignatures, not notes");
             NoteSignature::new(key.name().clone(), key.id(), signer.sign_bytes(text.as_bytes()))
         };
-        let note = Self { signatures: signers.iter().map(sign).collect(), text };
+        let note = Self { signatures: Arc::new(signers.iter().map(sign).collect()), text };
         assert_eq!(Self::parse(note.to_string().as_bytes()).as_ref(), Ok(&note), "a note that reads back");
         note
     }
 
     /// Makes a note without signatures, to which the caller [adds](Self::push) those made elsewhere.
     #[must_use]
-    pub const fn unsigned(text: String) -> Self {
-        Self { text, signatures: Vec::new() }
+    pub fn unsigned(text: String) -> Self {
+        Self { text, signatures: Arc::default() }
     }
 
     /// The signed text, with its final newline.
@@ -257,12 +259,13 @@ impl Note {
     #[must_use]
     pub fn signed_only_by(&self, keys: &[NoteKey]) -> Self {
         let named = |signature: &&NoteSignature| keys.iter().any(|key| signature.names(key));
-        Self { text: self.text.clone(), signatures: self.signatures.iter().filter(named).cloned().collect() }
+        let signatures = self.signatures.iter().filter(named).cloned().collect();
+        Self { text: self.text.clone(), signatures: Arc::new(signatures) }
     }
 
     /// Adds a signature line at the end.
     pub fn push(&mut self, signature: NoteSignature) {
-        self.signatures.push(signature);
+        Arc::make_mut(&mut self.signatures).push(signature);
     }
 
     /// Like [`verify`](Self::verify), with a function that verifies a key's signature over the text.

@@ -38,7 +38,6 @@ pub(crate) unsafe fn text_of<'a>(given: th_str) -> Done<Option<&'a str>> {
 }
 
 /// An array of 32 bytes.
-#[allow(dead_code, reason = "for functions about heads and proofs")]
 pub(crate) unsafe fn hash<'a>(data: *const u8) -> Done<&'a [u8; 32]> {
     if data.is_null() {
         return Err(Fail::argument("a pointer to a hash is NULL"));
@@ -88,7 +87,6 @@ impl<T> Out<T> {
 
 /// Writes hashes to a buffer for `capacity` hashes, and their number to `count`. False if there is not enough room:
 /// then only the number is written.
-#[allow(dead_code, reason = "for functions about heads and proofs")]
 pub(crate) unsafe fn put_hashes(
     hashes: impl ExactSizeIterator<Item = [u8; 32]>,
     (data, capacity): (*mut u8, usize),

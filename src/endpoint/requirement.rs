@@ -14,7 +14,7 @@
 //! ```
 //!
 //! A release that several requirements cover has to meet all of them. [`Requirement::is_about`] and
-//! [`missing`](super::attestations::missing) say what counts.
+//! `attestations` say what counts.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;

@@ -57,7 +57,7 @@ struct Make {
     /// Trusted publishers
     #[arg(long, value_name = "FILE")]
     publishers: PathBuf,
-    /// Attestations that releases need: a file of [[require]] rules, as in docs/endpoints.md
+    /// Attestations that releases need: a file of rules as in docs/endpoints.md
     #[arg(long, value_name = "RULES.toml")]
     require: Option<PathBuf>,
     /// Number of the file; the next one of the same product has the next number

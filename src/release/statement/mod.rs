@@ -7,7 +7,7 @@
 //!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}, ...]}
 //! ```
 //!
-//! Payloads may be any JSON that all parsers agree about: see [`json`](super::json). Our own are canonical (RFC 8785).
+//! Payloads may be any JSON that all parsers agree about: see [`json`](mod@super::json). Our own are canonical (RFC 8785).
 //!
 //! Version 0.1 differs in that every subject must have a name. Here that depends on the predicate, for both versions.
 

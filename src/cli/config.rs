@@ -10,7 +10,6 @@ use super::exit::Failure;
 use super::files;
 use super::remedies::{correct, fault_advice, put_back};
 use super::values::{LISTEN, is_listen};
-use crate::checkpoint::LogSigner;
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::feeder::Feeder;
 pub(crate) use crate::feeder::settings::WHAT;
@@ -160,9 +159,11 @@ impl Config {
             .map_err(|e| e.and(&format!("treehead.toml names it as `witnesses`; {}", correct(&path))))
     }
 
-    /// Prepares the feeder of a log with these keys, if the settings name witnesses.
-    pub fn cosigners(&self, log: &LogSigner) -> Result<Option<CosignersFactory>, Failure> {
-        let prepare = |policy| Feeder::prepare(policy, log.keys(), self.options.publish_unwitnessed);
+    /// Prepares the feeder, if the settings name witnesses. It knows replaced keys as well: a witness may have seen the log
+    /// last when only they signed, and that head says whether this copy was rolled back.
+    pub fn cosigners(&self) -> Result<Option<CosignersFactory>, Failure> {
+        let keys = self.vkeys()?;
+        let prepare = |policy| Feeder::prepare(policy, keys, self.options.publish_unwitnessed);
         self.witnesses()?.map(prepare).transpose().map_err(|e| Failure::Usage(e.to_string()))
     }
 

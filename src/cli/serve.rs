@@ -41,7 +41,7 @@ pub fn run(args: &Serve) -> CliResult {
         if let Some(warning) = witnesses.as_ref().and_then(Policy::split_warning) {
             tracing::warn!("{warning}");
         }
-        let cosigners = config.cosigners(&signer)?;
+        let cosigners = config.cosigners()?;
         let policy = Some(policy::of(&config.vkeys()?, witnesses.as_ref())?);
         let (profile, options, index_bytes) = (config.profile, config.options, config.index_bytes);
         if options.publish_unwitnessed && cosigners.is_some() {

@@ -17,7 +17,7 @@ use pkcs8::{EncryptedPrivateKeyInfoRef, LineEnding, ObjectIdentifier, PrivateKey
 use ssh_key::private::KeypairData;
 use zeroize::Zeroizing;
 
-use crate::format::FormatError;
+use crate::format::{FormatError, byte_order_mark, without_mark};
 use crate::note::MlDsa44Key;
 use crate::release::{KeyFamily, PublicKey, private_block};
 
@@ -90,6 +90,10 @@ impl SecretKey {
         bytes: &[u8],
         passphrase: impl FnOnce() -> Result<Zeroizing<Vec<u8>>, E>,
     ) -> Result<Self, E> {
+        let bytes = without_mark(bytes);
+        if let Some(mark) = byte_order_mark(bytes) {
+            return Err(FormatError::malformed(WHAT, "UTF-8", mark).into());
+        }
         let text = core::str::from_utf8(bytes).ok().filter(|text| text.contains("-----"));
         let Some(text) = text else {
             return if EncryptedPrivateKeyInfoRef::from_der(bytes).is_ok() {

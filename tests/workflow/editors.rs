@@ -79,7 +79,7 @@ fn what_is_not_taken_is_refused_with_its_cause() {
         (
             "publisher.pem",
             "publish log/log.vkey --log http://127.0.0.1:1 --key publisher.pem --kind build --purl pkg:generic/example/a@1 --channel c --sequence 1",
-            "publisher.pem: a key is malformed: expected UTF-8, saw UTF-16",
+            "publisher.pem: a publisher's secret key is malformed: expected UTF-8, saw UTF-16",
         ),
         (
             "log/endpoint.policy",

@@ -63,7 +63,7 @@ fn cases() -> Vec<(String, usize, &'static str, &'static str)> {
             LOG.to_owned() + "[[watch]]\nname = \"w\"\nkinds = [\"builds\"]\n",
             6,
             "`kinds` of watch \"w\"",
-            "kinds out of build, update",
+            "kinds out of withdrawal, build, update",
         ),
         (LOG.to_owned() + "[[watch]]\nname = \"a b\"\n", 5, "`name` of watch \"a b\"", "of a watch, 1 to 64"),
         (

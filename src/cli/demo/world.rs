@@ -192,7 +192,7 @@ fn serve(runtime: &Runtime, log_dir: &Path) -> Result<(String, Served), Failure>
     let policy = policy::of(&signer.keys(), config.witnesses()?.as_ref())?;
     let log = Log::open(LogConfig {
         dir: config.dir.clone(),
-        cosigners: config.cosigners(&signer)?,
+        cosigners: config.cosigners()?,
         signer,
         profile: config.profile,
         publishers: config.publishers(),

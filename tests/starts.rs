@@ -50,6 +50,8 @@ fn typed(dir: &Path, commands: &str) -> Output {
         ("GOTOOLCHAIN", "local"),
         ("GOFLAGS", "-mod=mod"),
     ]);
+    // Go keeps built packages, and what pkg-config said is no part of their key: the folder makes it another key.
+    bash.env("CGO_LDFLAGS", format!("-O2 -g -L{}/th/lib", dir.display()));
     bash.output().expect("bash")
 }
 

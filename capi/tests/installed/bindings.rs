@@ -111,6 +111,9 @@ fn go() {
         command.current_dir(dir).env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"));
         command.env("LD_LIBRARY_PATH", prefix.join("lib")).env("TREEHEAD_FIXTURES", fixtures());
         command.env("GOFLAGS", "-mod=mod").env("GOPROXY", "off").env("GOTOOLCHAIN", "local");
+        // Go keeps built packages, and what pkg-config said is no part of their key: without the folder in it, a library
+        // that was in another folder before would be looked for there.
+        command.env("CGO_LDFLAGS", format!("-O2 -g -L{}", prefix.join("lib").display()));
         command
     };
     let bindings = Path::new(HERE).join("bindings/go");

@@ -65,7 +65,7 @@ impl SignerArgs {
         Signers::new(signers).map_err(|e| Failure::Usage(e.to_string()))
     }
 
-    /// Whether a key is read from standard input, which is not free for questions then.
+    /// True if a key is read from standard input, so that nobody can be asked there.
     pub fn takes_stdin(&self) -> bool {
         self.keys.iter().any(|key| is_stdin(key))
     }

@@ -1,4 +1,4 @@
-//! What `attest`, `open` and `import` have in common: signing a statement for a log, appending it, and saving its proof.
+//! Signs a statement for a log, appends it, and saves its proof, for `attest`, `open` and `import`.
 
 use std::path::{Path, PathBuf};
 

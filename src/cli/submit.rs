@@ -57,7 +57,7 @@ pub struct Submit {
     pub patience: Patience,
 }
 
-/// What is sent: an envelope in whatever form, and the payload in it.
+/// The envelope to send, in any form, and its payload.
 struct Submission {
     body: Vec<u8>,
     payload: Vec<u8>,

@@ -151,8 +151,8 @@ impl FoundRow {
 }
 
 impl FoundPage {
-    /// Where a log answers a search for the statements before leaf `before` that match all terms (field, value): a path
-    /// below its address.
+    /// The path, below a log's address, of the search for statements before leaf `before` that match all terms (field,
+    /// value).
     #[must_use]
     pub fn path(terms: &[(&str, &str)], before: Option<u64>) -> String {
         let mut path = format!("releases?limit={PAGE}");

@@ -30,7 +30,7 @@ pub enum SignError {
         signer: String,
         /// The key's ID.
         keyid: String,
-        /// What was answered instead.
+        /// The answer, described.
         seen: String,
     },
 }

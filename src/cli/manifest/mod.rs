@@ -143,7 +143,7 @@ pub fn changes(delta: &ManifestDelta) -> Map<String, Value> {
     members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-/// What `treehead inspect` says of a manifest, a delta or a proof of files.
+/// Describes a manifest, a delta or a proof of files for `treehead inspect`.
 pub fn inspect(bytes: &[u8]) -> Option<Result<(Value, String), FormatError>> {
     let is = |header: &str| bytes.starts_with(header.as_bytes());
     if is(DELTA_HEADER) {

@@ -155,7 +155,7 @@ fn publisher_changes(old: &Publisher, new: &Publisher, said: &mut Vec<String>) {
     }
 }
 
-/// What a key's entry says beside the key.
+/// The validity of a key, in words.
 fn validity(key: &PublisherKey) -> String {
     let time = |word: &str, time: Option<u64>| time.map(|time| format!(", {word} {}", format_time(time)));
     let from = time("not before", key.not_before).unwrap_or_default();

@@ -10,7 +10,7 @@ use crate::format::{FormatError, quote};
 /// Objects of at most this many fields are searched for equal keys without a sorted list of them.
 const FEW_FIELDS: usize = 16;
 
-/// What is wrong.
+/// A description of the error.
 type Wrong = Cow<'static, str>;
 
 /// Parses a text that is one value.

@@ -25,7 +25,7 @@ impl Json<'_> {
         text
     }
 
-    /// Keys in the order in which they are, no white space, and hidden characters as `\uXXXX`, so that it is safe to show on a terminal.
+    /// Keys in their present order, no white space, hidden characters escaped: safe to show on a terminal.
     #[must_use]
     pub fn to_shown(&self) -> String {
         let mut text = String::new();

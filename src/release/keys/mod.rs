@@ -257,7 +257,7 @@ impl PublicKey {
         }
     }
 
-    /// What a check that fails takes, in checks of Ed25519, rounded up: `cargo bench --bench keys`.
+    /// The time that a failed check takes, in checks of Ed25519, rounded up: `cargo bench --bench keys`.
     pub(super) fn cost(&self) -> u32 {
         match self.family {
             KeyFamily::Ed25519 => 1,

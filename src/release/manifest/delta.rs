@@ -30,7 +30,7 @@ pub const DELTA_EXTENSION: &str = ".manifest-delta";
 
 const WHAT: &str = "a manifest delta";
 
-/// What happened to a file.
+/// A change to one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// It is new, with this SHA-256.

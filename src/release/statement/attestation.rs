@@ -45,7 +45,7 @@ names! {
 pub struct Document {
     /// Name, URI and digests.
     pub resource: Resource,
-    /// Where it is said to lie: `downloadLocation`.
+    /// Its location, as the statement says: `downloadLocation`.
     pub location: String,
     /// Its type, such as `application/spdx+json`.
     pub media_type: String,

@@ -44,7 +44,7 @@ impl Commitment {
     }
 }
 
-/// What opens a commitment: the finding and its salt.
+/// The finding and the salt that open a commitment.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Opening {
     finding: String,

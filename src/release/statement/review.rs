@@ -40,7 +40,7 @@ names! {
 }
 
 names! {
-    /// What was looked at.
+    /// A part of a release that a reviewer looked at.
     ReviewScope {
         /// The source code.
         Source => "source",
@@ -65,13 +65,13 @@ pub struct Report {
 /// A review statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Review {
-    /// What was looked at, 1 to [`MAX_SUBJECTS`](super::MAX_SUBJECTS), each with a digest.
+    /// The things reviewed, 1 to [`MAX_SUBJECTS`](super::MAX_SUBJECTS), each with a digest.
     pub subjects: Vec<Resource>,
     /// URI of the reviewer. Readers decide whether the signer may speak for it.
     pub reviewer: String,
     /// Time at which the review ended.
     pub finished: Timestamp,
-    /// What was looked at; each once, at least one.
+    /// The parts that the reviewer looked at; each once, at least one.
     pub scope: Vec<ReviewScope>,
     /// The result.
     pub result: ReviewResult,

@@ -76,6 +76,13 @@ pub enum StoreError {
         /// The stored value.
         seen: String,
     },
+    /// Another process appended first, or replaced the head. Nothing of this process's attempt is kept; the caller
+    /// [follows](super::Store::follow), and decides anew what to append.
+    #[error("another process appended first: {detail}")]
+    Overtaken {
+        /// Expected and seen, in words.
+        detail: String,
+    },
     /// The store failed and has not been reloaded yet.
     #[error("the store is being read again after an error; try again in a moment")]
     Reloading,

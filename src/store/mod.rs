@@ -9,6 +9,7 @@ mod error;
 mod signed_head;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 pub use disk::{
     BackedUp, Backup, CheckpointWas, Companion, CopyError, Counts, DiskStore, EntrySource, Export,
@@ -106,6 +107,43 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError`], after which the store can be reloaded again.
     fn reload(&mut self) -> Result<(), StoreError>;
+
+    /// True if other processes may append to the same log, so that [`stage`](Self::stage) and the replacements of heads
+    /// may fail with [`StoreError::Overtaken`]. The caller then keeps what it wanted to append until it is durable.
+    fn may_be_overtaken(&self) -> bool {
+        false
+    }
+
+    /// Takes in the batches and heads that another process wrote, and makes them readable. A store of one process has
+    /// none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn follow(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Says whether this process should append now. It is advice: only [`stage`](Self::stage) decides.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then the caller does not append.
+    fn turn(&mut self) -> Result<Turn, StoreError> {
+        Ok(Turn::Hold)
+    }
+}
+
+/// Whether a process should append to a log that several processes serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// This process holds the lease, or no other process can have it.
+    Hold,
+    /// Another process holds the lease.
+    Stand {
+        /// The URL at which it takes entries, if it said so.
+        holder: Option<String>,
+        /// When to [ask](Store::turn) again, at the latest.
+        again: Instant,
+    },
 }
 
 /// Reads what was applied to a store, while it grows.

@@ -4,6 +4,7 @@
 //! [`Store`] is the contract: *stage* a batch (durable), then *apply* it (derived, replayable). Logs run on
 //! [`DiskStore`]; in tests, a store in memory injects faults. One conformance suite holds both to the contract.
 
+mod derived;
 mod disk;
 mod error;
 mod signed_head;
@@ -11,11 +12,12 @@ mod signed_head;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use derived::index::{IndexUse, SearchPage};
 pub use disk::{
     BackedUp, Backup, CheckpointWas, Companion, CopyError, Counts, DiskStore, EntrySource, Export,
-    ExportError, ExportSource, Exported, Fsck, FsckError, INDEX_BYTES, IndexUse, JournalSource, Layout,
-    OpenOptions, Record, Repair, Repaired, Restore, Restored, Scan, SearchPage, SledSeen, Sound,
-    backup_marker, check_backup, discard_tree,
+    ExportError, ExportSource, Exported, Fsck, FsckError, INDEX_BYTES, JournalSource, Layout, OpenOptions,
+    Record, Repair, Repaired, Restore, Restored, Scan, SledSeen, Sound, backup_marker, check_backup,
+    discard_tree,
 };
 pub use error::StoreError;
 pub use signed_head::{SignedHead, check_holds, read_signed};

@@ -126,7 +126,7 @@ impl Fsck<'_> {
             tiles += check_rows(rows, applied, &growth, &mut partial)?;
             if let Some(rows) = rows {
                 let mut known =
-                    record.bundle_starts().into_iter().filter(|(index, _)| index * 256 < applied.get());
+                    record.bundle_places().into_iter().filter(|(index, _)| index * 256 < applied.get());
                 known.try_for_each(|(index, start)| rows.check_bundle(index, start))?;
                 let leaves =
                     (record.first..).filter_map(LeafIndex::new).zip(record.entries()).zip(&leaf_hashes);

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::tree::TreeRows;
 use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, SledDir, SledIo, remove_dir, write_new};
 use crate::store::StoreError;
+use crate::store::derived::{Opened, TreeRows};
 
 /// More than opening sled again may write at once.
 const ROOM_BYTES: usize = 1024 * 1024;
@@ -113,18 +113,6 @@ pub fn open_tree_rows(dir: &Path) -> Result<(TreeRows, DirLock), StoreError> {
     let sled = layout.sled_dir(Arc::new(RealDisk));
     let Opened { db, tree } = sled.open_sound(FSCK_CACHE_BYTES, Opened::new)?;
     Ok((TreeRows::new(sled, db, tree, layout.index()), lock))
-}
-
-/// An open sled and its tree of rows.
-pub(super) struct Opened {
-    pub db: sled::Db,
-    pub tree: sled::Tree,
-}
-
-impl Opened {
-    pub fn new(db: &sled::Db) -> sled::Result<Self> {
-        Ok(Self { db: db.clone(), tree: db.open_tree("tree")? })
-    }
 }
 
 /// Discards tree, leaf hashes and index; the next opening rebuilds them from the journal.

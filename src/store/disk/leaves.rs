@@ -16,18 +16,18 @@
 //! appends to it, and nobody waits for that thread.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use super::journal::{BundleStart, Cursor, has_batch};
-use super::tree::Tree;
+use super::journal::has_batch;
 use crate::disk::journal::{
     Checksum, FileHead, Format, Frame, FrameHead, JournalFile, JournalReader, Numbers,
 };
 use crate::disk::{DiskError, DiskIo};
 use crate::merkle::{HASH_BYTES, Hash, TILE_WIDTH, TreeSize, hashes_from_bytes};
 use crate::store::StoreError;
+use crate::store::derived::{Cursor, OnRows, PLACE_BYTES, Place, Tree};
 
 /// Tiles in a frame: after a power cut, at most about so many have to be hashed again.
 pub const FRAME_TILES: usize = 256;
@@ -35,9 +35,8 @@ pub const FRAME_TILES: usize = 256;
 const MAX_TILES: usize = 2 * FRAME_TILES;
 const TILE_LEAVES: usize = 256;
 const TILE_BYTES: usize = TILE_LEAVES * HASH_BYTES;
-const START_BYTES: usize = 24;
-const CURSOR_BYTES: usize = 32 + HASH_BYTES;
-const TAG_BYTES: usize = CURSOR_BYTES + START_BYTES;
+const START_BYTES: usize = PLACE_BYTES;
+const TAG_BYTES: usize = Cursor::BYTES + START_BYTES;
 /// Wake-ups that are let pass after a failure: a minute under load.
 const REST: u32 = 600;
 
@@ -67,7 +66,7 @@ pub struct LeafFile {
 /// Consecutive full tiles.
 pub struct LeafTiles {
     pub leaf_hashes: Vec<Hash>,
-    pub bundles: Vec<(u64, BundleStart)>,
+    pub bundles: Vec<(u64, Place)>,
     pub cursor: Option<Cursor>,
     /// Bytes of the file read and in all.
     pub progress: (u64, u64),
@@ -97,7 +96,7 @@ impl LeafFile {
         let mut end = None;
         for (at, head) in Heads::of(&reader) {
             let Some(cursor) = cursor_of(&head) else { continue };
-            if cursor.size > signed || !has_batch(&self.journal, &cursor)? {
+            if cursor.size > signed || !has_batch(&self.journal, &cursor.into())? {
                 break;
             }
             end = Some(at + head.frame_bytes(&FORMATS[0]));
@@ -197,7 +196,7 @@ fn end_of(reader: &mut JournalReader) -> Result<End, DiskError> {
 
 /// The cursor of a frame that has one, if it is of the frame's tiles.
 fn cursor_of(head: &FrameHead) -> Option<Cursor> {
-    let cursor = Cursor::from_bytes(&head.tag[..CURSOR_BYTES])?;
+    let cursor = Cursor::from_bytes(&head.tag[..Cursor::BYTES])?;
     (cursor.size.get() / TILE_WIDTH == head.number + head.items as u64).then_some(cursor)
 }
 
@@ -209,19 +208,31 @@ fn tiles_of(frame: &Frame, progress: (u64, u64)) -> Option<LeafTiles> {
     let (mut leaf_hashes, mut bundles) = (Vec::new(), Vec::new());
     for (index, row) in (frame.head.number..).zip(rows) {
         let (start, hashes) = row.split_at(START_BYTES);
-        bundles.push((index, BundleStart::from_bytes(start)?));
+        bundles.push((index, Place(start.try_into().ok()?)));
         leaf_hashes.extend(hashes_from_bytes(hashes, TILE_LEAVES)?);
     }
     let cursor = cursor_of(&frame.head);
     if cursor.is_some_and(|cursor| cursor.size.get() % TILE_WIDTH > 0) {
-        let start = BundleStart::from_bytes(&frame.head.tag[CURSOR_BYTES..])?;
-        bundles.push((frame.head.number + frame.head.items as u64, start));
+        let start = frame.head.tag[Cursor::BYTES..].try_into().ok()?;
+        bundles.push((frame.head.number + frame.head.items as u64, Place(start)));
     }
     Some(LeafTiles { leaf_hashes, bundles, cursor, progress })
 }
 
+/// Appends the tree's new tiles to the file whenever rows were written, on a thread of its own unless `at_once`.
+pub fn follow(file: LeafFile, tree: &Tree, at_once: bool) -> OnRows {
+    let writer = LeafWriter::new(file, tree.clone());
+    if at_once {
+        let writer = Mutex::new(writer);
+        Arc::new(move || writer.lock().expect("no panic while it is held").catch_up(|| false))
+    } else {
+        let thread = LeafThread::start(writer);
+        Arc::new(move || thread.wake())
+    }
+}
+
 /// Appends the tree's new tiles to the file.
-pub struct LeafWriter {
+struct LeafWriter {
     file: LeafFile,
     tree: Tree,
     open: Option<JournalFile>,
@@ -229,13 +240,13 @@ pub struct LeafWriter {
 }
 
 impl LeafWriter {
-    pub const fn new(file: LeafFile, tree: Tree) -> Self {
+    const fn new(file: LeafFile, tree: Tree) -> Self {
         Self { file, tree, open: None, rest: 0 }
     }
 
     /// Appends what is missing until `is_over` says that nobody wants it. A failure is no harm: what the file lacks is
     /// hashed again after a power cut.
-    pub fn catch_up(&mut self, is_over: impl Fn() -> bool) {
+    fn catch_up(&mut self, is_over: impl Fn() -> bool) {
         self.rest = self.rest.saturating_sub(1);
         while self.rest == 0 && !is_over() {
             match self.append() {
@@ -269,7 +280,7 @@ impl LeafWriter {
         if left < 2 * each {
             (end, tag) = (tiles, cursor.to_bytes());
             if cursor.size.get() % TILE_WIDTH > 0 {
-                tag.extend_from_slice(&self.tree.bundle_start(tiles)?.to_bytes());
+                tag.extend_from_slice(&self.tree.bundle_start(tiles)?.0);
             }
         }
         tag.resize(TAG_BYTES, 0);
@@ -279,7 +290,7 @@ impl LeafWriter {
         }
         let body = |out: &mut Vec<u8>| {
             for (start, hashes) in &rows {
-                out.extend_from_slice(&start.to_bytes());
+                out.extend_from_slice(&start.0);
                 out.extend_from_slice(hashes);
             }
         };
@@ -290,13 +301,13 @@ impl LeafWriter {
 }
 
 /// The thread that appends to the file.
-pub struct LeafThread {
+struct LeafThread {
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl LeafThread {
-    pub fn start(writer: LeafWriter) -> Self {
+    fn start(writer: LeafWriter) -> Self {
         let (wake, woken) = sync_channel(1);
         let run = move || run(writer, &woken);
         let thread = std::thread::Builder::new().name("leaves".to_owned()).spawn(run);
@@ -306,7 +317,7 @@ impl LeafThread {
     }
 
     /// There may be new tiles.
-    pub fn wake(&self) {
+    fn wake(&self) {
         // A full channel says the same.
         let _ = self.wake.as_ref().map(|wake| wake.try_send(()));
     }

@@ -3,24 +3,19 @@
 
 mod backup;
 mod catch_up;
-mod checked_bundles;
 mod copy_error;
+mod entries;
 mod export;
 mod export_source;
 mod fsck;
-mod hashing;
-mod index;
-mod journal;
+pub(super) mod journal;
 mod layout;
 mod leaves;
-mod reader;
 mod rebuild;
 mod rehash;
 mod repair;
 mod restore;
-mod rows;
 mod swap;
-mod tree;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,26 +29,23 @@ use crate::disk::{DirLock, DiskError, RealDisk, SledIo, SlotFile, read_note, rem
 use crate::merkle::RightEdge;
 use crate::note::NoteKey;
 use crate::release::Facts;
+use crate::store::derived::index::{self, IndexRows, IndexWriter, PointerSum};
+use crate::store::derived::{Reader, RowWriter, TreeRows, Views, tree_fault};
 use crate::store::signed_head::{self, check_holds};
 pub use backup::{BackedUp, Backup, Companion, marker as backup_marker};
-use catch_up::{Recovered, tree_fault};
+use catch_up::Recovered;
 pub use copy_error::CopyError;
+use entries::JournalEntries;
 pub use export::{Export, ExportError, Exported};
 pub use export_source::ExportSource;
 pub use fsck::{Fsck, FsckError, SledSeen, Sound};
-use index::PointerSum;
-use index::{IndexRows, IndexWriter};
-pub use index::{IndexUse, SearchPage};
-use journal::{Journal, Position, bundle_starts};
+use journal::{Cursor, Journal, Position, bundle_places};
 pub use journal::{Record, Scan};
 use layout::open_tree_rows;
 pub use layout::{Layout, discard_tree};
-use reader::{DiskReader, Views};
 pub use rebuild::{Counts, EntrySource, JournalSource};
 pub use repair::{CheckpointWas, Repair, Repaired};
 pub use restore::{Restore, Restored, check_backup};
-use rows::RowWriter;
-use tree::TreeRows;
 
 /// Memory for the filters of 250 million lookup keys.
 pub const INDEX_BYTES: u64 = 512 * 1024 * 1024;
@@ -111,7 +103,7 @@ impl OpenOptions {
 pub struct DiskStore {
     layout: Layout,
     options: OpenOptions,
-    reader: Arc<DiskReader>,
+    reader: Arc<Reader<JournalEntries>>,
     writer: Option<Writer>,
     checkpoint: SlotFile,
     witnessed: SlotFile,
@@ -154,7 +146,8 @@ impl DiskStore {
         swap::finish(options.io.as_ref(), &layout)?;
         fs::create_dir_all(layout.journal()).map_err(DiskError::io("create", layout.journal()))?;
         options.io.sync_dir(dir).map_err(DiskError::io("fsync", dir))?;
-        let reader = Arc::new(DiskReader::new(layout.journal(), options.describe.clone()));
+        let reader = Reader::new(JournalEntries::new(layout.journal()), options.describe.clone());
+        let reader = Arc::new(reader);
         let checkpoint = SlotFile::open(options.io.clone(), layout.checkpoint())?;
         let witnessed = SlotFile::open(options.io.clone(), layout.witnessed())?;
         let mut store = Self { layout, options, reader, writer: None, checkpoint, witnessed, _lock: lock };
@@ -266,11 +259,11 @@ impl Store for DiskStore {
         let first_entry = writer.staged.take().expect("it was staged");
         writer.failed = Some(Failed::Apply); // until it has succeeded
         let lengths = batch.entries.iter().map(Vec::len);
-        let starts = bundle_starts(batch.first, lengths, first_entry);
-        let end = writer.journal.end();
+        let bundles = bundle_places(batch.first, lengths, first_entry);
+        let place = Cursor::place(first_entry, writer.journal.end());
         let applied = writer
             .rows
-            .apply(&batch.growth, &starts, first_entry, end)
+            .apply(&batch.growth, &bundles, place)
             .map_err(StoreError::from)
             .and_then(|()| writer.index.push(IndexRows::of(batch)));
         if let Err(e) = applied {

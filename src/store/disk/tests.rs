@@ -10,11 +10,11 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 
 use super::catch_up::disagrees_with_journal;
-use super::layout::Opened;
 use super::*;
 use crate::disk::{SledDir, note_of};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::store::MAX_BATCH_ENTRIES;
+use crate::store::derived::Opened;
 use crate::store::tests::conformance::check;
 use crate::store::tests::fixtures::{
     append, batch_of, copy_dir, describe, named, numbered, open_disk, options, signed, term,

@@ -15,11 +15,12 @@ pub use bundle_reader::BundleReader;
 pub(super) use salvage::Salvage;
 pub use scan::{Cursor, Record, Scan, has_batch};
 use segment::{About, FORMATS, SEGMENT_HEAD_BYTES, body_bytes, body_parts};
-pub(super) use writer::JournalWriter;
+pub use writer::JournalWriter;
 
 use crate::disk::journal::{FileHead, JournalFile};
 use crate::disk::{DiskError, DiskIo, list_dir};
 use crate::merkle::{Hash, LeafIndex};
+use crate::store::derived::Place;
 use crate::store::{Batch, StoreError};
 
 /// A segment is sealed when it has grown past this: large enough that ten million entries are some forty
@@ -123,7 +124,7 @@ fn create_segment(
 }
 
 /// Path of the segment whose first entry has index `first`.
-pub(super) fn segment_path(dir: &Path, first: u64) -> PathBuf {
+pub fn segment_path(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}.seg"))
 }
 
@@ -166,11 +167,11 @@ pub(super) fn has_entries(dir: &Path) -> Result<bool, StoreError> {
 }
 
 /// The bundles that begin in a batch whose entries have these lengths.
-pub(super) fn bundle_starts(
+pub(super) fn bundle_places(
     first: LeafIndex,
     lengths: impl ExactSizeIterator<Item = usize>,
     first_entry: Position,
-) -> Vec<(u64, BundleStart)> {
+) -> Vec<(u64, Place)> {
     let count = lengths.len() as u64;
     let mut offset = first_entry.offset;
     let mut starts = Vec::new();
@@ -178,7 +179,8 @@ pub(super) fn bundle_starts(
         let (index, at) = (first.get() + at as u64, at as u64);
         if index.is_multiple_of(crate::merkle::TILE_WIDTH) {
             let position = Position { segment: first_entry.segment, offset };
-            starts.push((index / crate::merkle::TILE_WIDTH, BundleStart { position, left: count - at }));
+            let start = BundleStart { position, left: count - at };
+            starts.push((index / crate::merkle::TILE_WIDTH, start.into()));
         }
         offset += (crate::proof::bundle::LENGTH_BYTES + length) as u64;
     }
@@ -194,19 +196,28 @@ pub struct BundleStart {
     pub left: u64,
 }
 
-impl BundleStart {
-    pub(super) fn to_bytes(self) -> [u8; 24] {
-        let mut bytes = [0; 24];
-        bytes[..8].copy_from_slice(&self.position.segment.to_be_bytes());
-        bytes[8..16].copy_from_slice(&self.position.offset.to_be_bytes());
-        bytes[16..].copy_from_slice(&self.left.to_be_bytes());
-        bytes
-    }
+/// A place in the journal is three numbers.
+pub(super) fn place_of(words: [u64; 3]) -> Place {
+    let mut place = Place::default();
+    place.0.as_chunks_mut::<8>().0.iter_mut().zip(words).for_each(|(to, word)| *to = word.to_be_bytes());
+    place
+}
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let word = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-        let position = Position { segment: word(0)?, offset: word(8)? };
-        (bytes.len() == 24).then_some(Self { position, left: word(16)? })
+pub(super) fn words_of(place: Place) -> [u64; 3] {
+    let (words, _) = place.0.as_chunks::<8>();
+    std::array::from_fn(|at| u64::from_be_bytes(words[at]))
+}
+
+impl From<BundleStart> for Place {
+    fn from(start: BundleStart) -> Self {
+        place_of([start.position.segment, start.position.offset, start.left])
+    }
+}
+
+impl From<Place> for BundleStart {
+    fn from(place: Place) -> Self {
+        let [segment, offset, left] = words_of(place);
+        Self { position: Position { segment, offset }, left }
     }
 }
 

@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::segment::{About, BATCH_HEAD_BYTES, FORMATS, SEGMENT_HEAD_BYTES, root_of};
-use super::{BundleStart, Position, segment_path, segments};
+use super::{Position, place_of, segment_path, segments, words_of};
 use crate::disk::DiskError;
 use crate::disk::journal::{Frame, JournalReader, Step};
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::proof::bundle;
 use crate::store::StoreError;
+use crate::store::derived::{self, BatchReader, Place, StoredBatch};
 
 /// A batch, as the journal holds it.
 #[derive(Debug)]
@@ -51,16 +52,6 @@ impl Record {
         bundle::split(&self.body, self.count).expect("checked when it was read")
     }
 
-    /// Number of entries.
-    pub(in crate::store) const fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Length of the entries with their lengths.
-    pub(in crate::store) const fn body_bytes(&self) -> usize {
-        self.body.len()
-    }
-
     /// Path of its segment, in the journal in `dir`.
     #[must_use]
     pub fn path_in(&self, dir: &Path) -> PathBuf {
@@ -83,11 +74,33 @@ impl Record {
     }
 
     /// The bundles that begin in this batch.
-    #[must_use]
-    pub fn bundle_starts(&self) -> Vec<(u64, BundleStart)> {
+    pub(in crate::store) fn bundle_places(&self) -> Vec<(u64, Place)> {
         let first = LeafIndex::new(self.first).expect("checked when it was read");
         let lengths: Vec<usize> = self.entries().iter().map(|entry| entry.len()).collect();
-        super::bundle_starts(first, lengths.into_iter(), self.first_entry)
+        super::bundle_places(first, lengths.into_iter(), self.first_entry)
+    }
+
+    /// Where the batch is, for a cursor behind it.
+    pub(in crate::store) fn place(&self) -> Place {
+        Cursor::place(self.first_entry, self.end)
+    }
+}
+
+impl StoredBatch for Record {
+    fn entries(&self) -> Vec<&[u8]> {
+        self.entries()
+    }
+
+    fn first(&self) -> u64 {
+        self.first
+    }
+
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn body_bytes(&self) -> usize {
+        self.body.len()
     }
 }
 
@@ -104,6 +117,20 @@ pub struct Cursor {
     pub end: u64,
     /// Root of the tree of that size.
     pub root: Hash,
+}
+
+impl Cursor {
+    /// The place of a batch that begins with the entry at `first_entry`.
+    pub fn place(first_entry: Position, end: Position) -> Place {
+        place_of([end.segment, first_entry.offset, end.offset])
+    }
+}
+
+impl From<derived::Cursor> for Cursor {
+    fn from(cursor: derived::Cursor) -> Self {
+        let [segment, first_entry, end] = words_of(cursor.place);
+        Self { size: cursor.size, segment, first_entry, end, root: cursor.root }
+    }
 }
 
 /// Reads the batches from a position on, one by one.
@@ -257,6 +284,18 @@ impl Scan {
         self.end = self.end.filter(|end| end.segment == first).or(Some(Position { segment: first, offset }));
         self.last_written = 0;
         Ok(Some(segment))
+    }
+}
+
+impl BatchReader for Scan {
+    type Batch = Record;
+
+    fn next_batch(&mut self) -> Result<Option<Record>, StoreError> {
+        self.next_record()
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        self.progress()
     }
 }
 

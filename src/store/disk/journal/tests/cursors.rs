@@ -60,9 +60,11 @@ pub(super) fn starts(dir: &Path) -> Vec<BundleStart> {
     let mut scan = scan(dir);
     let mut starts = Vec::new();
     while let Some(record) = scan.next_record().unwrap() {
-        for (index, start) in record.bundle_starts() {
+        for (index, start) in record.bundle_places() {
             assert_eq!(index, starts.len() as u64);
-            assert_eq!(BundleStart::from_bytes(&start.to_bytes()), Some(start));
+            let place = start;
+            let start = BundleStart::from(place);
+            assert_eq!(Place::from(start), place);
             starts.push(start);
         }
     }

@@ -5,9 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::journal::{BundleStart, Cursor, Position};
-use super::leaves::{LeafFile, LeafThread, LeafWriter};
-use super::tree::Tree;
+use super::tree::{Cursor, Place, Tree};
 use crate::disk::{SledError, SledIo};
 use crate::merkle::Growth;
 
@@ -22,37 +20,12 @@ pub struct RowWriter {
     io: Arc<dyn SledIo>,
     /// `None` if each batch is written before `apply` returns.
     thread: Option<JoinHandle<()>>,
-    leaves: Leaves,
+    on_rows: OnRows,
     signals: Arc<Signals>,
 }
 
-/// The writer of leaf hashes; on its own thread if rows are written on one.
-#[derive(Clone)]
-enum Leaves {
-    None,
-    AtOnce(Arc<Mutex<LeafWriter>>),
-    Thread(Arc<LeafThread>),
-}
-
-impl Leaves {
-    fn new(file: LeafFile, tree: Tree, at_once: bool) -> Self {
-        let writer = LeafWriter::new(file, tree);
-        if at_once {
-            Self::AtOnce(Arc::new(Mutex::new(writer)))
-        } else {
-            Self::Thread(Arc::new(LeafThread::start(writer)))
-        }
-    }
-
-    /// Tells it of new rows.
-    fn wake(&self) {
-        match self {
-            Self::None => {}
-            Self::AtOnce(writer) => writer.lock().expect("no panic while it is held").catch_up(|| false),
-            Self::Thread(thread) => thread.wake(),
-        }
-    }
-}
+/// Told whenever rows were written, by the thread that wrote them.
+pub type OnRows = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Default)]
 struct Signals {
@@ -82,16 +55,17 @@ impl Signals {
 }
 
 impl RowWriter {
-    /// Writes rows at most `lag` after they were applied, on a thread of its own; without a lag, at once. Leaf hashes
-    /// follow, if there is a file for them.
-    pub fn new(tree: Tree, io: Arc<dyn SledIo>, lag: Duration, leaves: Option<LeafFile>) -> Self {
+    /// Writes rows at most `lag` after they were applied, on a thread of its own; without a lag, at once. Calls `on_rows`
+    /// after each time.
+    pub fn new(tree: Tree, io: Arc<dyn SledIo>, lag: Duration, on_rows: OnRows) -> Self {
         let signals = Arc::<Signals>::default();
-        let leaves = leaves.map_or(Leaves::None, |file| Leaves::new(file, tree.clone(), lag.is_zero()));
         let thread = (!lag.is_zero()).then(|| {
-            let (tree, io, signals, leaves) = (tree.clone(), io.clone(), signals.clone(), leaves.clone());
+            let (tree, io, signals, on_rows) = (tree.clone(), io.clone(), signals.clone(), on_rows.clone());
             let run = move || {
                 // sled may panic on pages that it did not expect.
-                let ran = catch_unwind(AssertUnwindSafe(|| run(&tree, io.as_ref(), lag, &signals, &leaves)));
+                let ran = catch_unwind(AssertUnwindSafe(|| {
+                    run(&tree, io.as_ref(), lag, &signals, on_rows.as_ref())
+                }));
                 let ran = ran.unwrap_or_else(|_| Err(SledError::Damaged("sled panicked".to_owned())));
                 signals.change(|state| {
                     state.ended = true;
@@ -100,28 +74,16 @@ impl RowWriter {
             };
             std::thread::Builder::new().name("tree".to_owned()).spawn(run).expect("a thread can be started")
         });
-        Self { tree, io, thread, leaves, signals }
+        Self { tree, io, thread, on_rows, signals }
     }
 
-    /// Applies one batch or several, of which the last is in the journal from `first_entry` to `end`. The rows are readable when this returns.
+    /// Applies one batch or several, of which the last is at `place`. The rows are readable when this returns.
     ///
     /// # Errors
     /// Why rows could not be written, of this batch or of earlier ones: the tree has to be opened anew, and
-    /// catches up with the journal.
-    pub fn apply(
-        &self,
-        growth: &Growth,
-        bundles: &[(u64, BundleStart)],
-        first_entry: Position,
-        end: Position,
-    ) -> Result<(), SledError> {
-        let cursor = Cursor {
-            size: growth.edge.size(),
-            segment: end.segment,
-            first_entry: first_entry.offset,
-            end: end.offset,
-            root: growth.edge.root(),
-        };
+    /// catches up with the entries.
+    pub fn apply(&self, growth: &Growth, bundles: &[(u64, Place)], place: Place) -> Result<(), SledError> {
+        let cursor = Cursor { size: growth.edge.size(), root: growth.edge.root(), place };
         self.apply_rows(growth, bundles, Some(cursor))
     }
 
@@ -132,13 +94,13 @@ impl RowWriter {
     pub fn apply_rows(
         &self,
         growth: &Growth,
-        bundles: &[(u64, BundleStart)],
+        bundles: &[(u64, Place)],
         cursor: Option<Cursor>,
     ) -> Result<(), SledError> {
         let waiting = self.tree.apply(growth, bundles, cursor);
         if self.thread.is_none() {
             self.tree.write(self.io.as_ref())?;
-            self.leaves.wake();
+            (self.on_rows)();
             return Ok(());
         }
         let mut state = self.signals.state();
@@ -164,7 +126,7 @@ impl Drop for RowWriter {
             let _ = thread.join();
         }
         if let Some(error) = self.signals.state().failure.take() {
-            tracing::warn!(%error, "rows of the tree were not written; it will catch up from the journal");
+            tracing::warn!(%error, "rows of the tree were not written; it will catch up from the entries");
         }
     }
 }
@@ -174,7 +136,7 @@ fn run(
     io: &dyn SledIo,
     lag: Duration,
     signals: &Signals,
-    leaves: &Leaves,
+    on_rows: &dyn Fn(),
 ) -> Result<(), SledError> {
     loop {
         let is_idle = |state: &mut State| state.waiting == 0 && !state.closing;
@@ -189,7 +151,7 @@ fn run(
         drop(state);
         signals.changed.notify_all();
         tree.write(io)?;
-        leaves.wake();
+        on_rows();
         if closing {
             return Ok(());
         }

@@ -112,7 +112,7 @@ fn merge(parts: &[Arc<Vec<Pointer>>], new: &[Pointer]) -> Vec<Pointer> {
 mod tests {
     use super::*;
     use crate::merkle::Hash;
-    use crate::store::disk::index::LEAF;
+    use crate::store::derived::index::LEAF;
 
     fn pointer(key: u64, leaf: u64) -> Pointer {
         Wanted::hash(LEAF, &Hash::digest(&key.to_be_bytes())).at(leaf)

@@ -91,7 +91,7 @@ impl Filter {
 mod tests {
     use super::*;
     use crate::merkle::Hash;
-    use crate::store::disk::index::LEAF;
+    use crate::store::derived::index::LEAF;
 
     fn wanted(n: u64) -> Wanted {
         Wanted::hash(LEAF, &Hash::digest(&n.to_be_bytes()))

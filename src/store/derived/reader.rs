@@ -1,26 +1,44 @@
-//! Reading a log on disk while it grows. Readers never wait for the sequencer.
+//! Reading a log while it grows. Readers never wait for the sequencer.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, RwLock};
 
 use super::checked_bundles::CheckedBundles;
 use super::index::{CLAIM, EDITION, Index, LEAF, PAYLOAD, WITHDRAWAL, Wanted};
-use super::journal::BundleReader;
 use super::tree::Tree;
-use crate::disk::DiskError;
 use crate::merkle::{Hash, LeafIndex, RightEdge, TILE_WIDTH, Tile, TileId, TileReader as _, TreeSize};
 use crate::proof::bundle;
 use crate::release::{Facts, Term, Track};
 use crate::store::{Describe, IndexUse, SearchPage, StoreError, StoreReader, Stored};
 
+/// The place where a log's entries lie. The reader compares what it reads there with the tree's leaf hashes before anybody
+/// sees it.
+pub trait EntryStorage: Send + Sync {
+    /// Reads the first entries of a bundle, each behind its length. The tree has them.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if they are not there.
+    fn read_bundle(&self, tree: &Tree, index: u64, width: usize) -> Result<Vec<u8>, StoreError>;
+
+    /// Reads one entry. The tree has it.
+    ///
+    /// # Errors
+    /// As [`read_bundle`](Self::read_bundle).
+    fn read_entry(&self, tree: &Tree, index: LeafIndex) -> Result<Vec<u8>, StoreError>;
+
+    /// The error for damage to `what`, a part of this storage.
+    fn damaged(&self, what: &str, detail: String) -> StoreError;
+
+    /// The damage to this storage that an error reports: the place, and what is wrong. The log appends nothing afterwards.
+    fn damage_in(&self, error: &StoreError) -> Option<(String, String)>;
+}
+
 /// The log's reader, shared by all who read; a reload replaces its views.
-pub struct DiskReader {
-    journal: PathBuf,
+pub struct Reader<E> {
+    entries: E,
     describe: Describe,
     views: RwLock<Option<Arc<Views>>>,
     checked: CheckedBundles,
-    /// Damage to the journal seen since it was opened: the file, and what is wrong. Never cleared.
+    /// Damage to the entries seen since the log was opened: the place, and what is wrong. Never cleared.
     damage: OnceLock<(String, String)>,
 }
 
@@ -31,30 +49,22 @@ pub struct Views {
     pub db: sled::Db,
 }
 
-impl DiskReader {
-    /// A reader of this journal. It can't answer before it has [views](Self::show).
-    pub fn new(journal: PathBuf, describe: Describe) -> Self {
+impl<E: EntryStorage> Reader<E> {
+    /// A reader of these entries. It can't answer before it has [views](Self::show).
+    pub fn new(entries: E, describe: Describe) -> Self {
         let (views, checked) = (RwLock::new(None), CheckedBundles::default());
-        Self { journal, describe, views, checked, damage: OnceLock::new() }
+        Self { entries, describe, views, checked, damage: OnceLock::new() }
     }
 
-    /// Remembers damage to the journal if the error reports it.
+    /// Remembers damage to the entries if the error reports it.
     pub fn notice(&self, error: &StoreError) {
-        let seen = match error {
-            StoreError::Damaged { what, detail } => (what.clone(), detail.clone()),
-            StoreError::Disk(DiskError::Io { path, source, .. })
-                if source.kind() == ErrorKind::NotFound && path.starts_with(&self.journal) =>
-            {
-                (path.display().to_string(), "expected a journal file, saw none".to_owned())
-            }
-            _ => return,
-        };
+        let Some(seen) = self.entries.damage_in(error) else { return };
         if self.damage.set(seen).is_ok() {
             tracing::error!("the log appends nothing more: {error}");
         }
     }
 
-    /// Fails if damage to the journal was seen.
+    /// Fails if damage to the entries was seen.
     ///
     /// # Errors
     /// [`StoreError::Damaged`].
@@ -77,7 +87,7 @@ impl DiskReader {
     }
 }
 
-impl StoreReader for DiskReader {
+impl<E: EntryStorage> StoreReader for Reader<E> {
     fn size(&self) -> TreeSize {
         self.views().map(|views| views.tree.peaks().size()).unwrap_or_default()
     }
@@ -111,7 +121,7 @@ impl StoreReader for DiskReader {
                 detail: format!("expected leaf {index}, saw a tree of {size}"),
             });
         }
-        checked_entry(&self.journal, tree, index).inspect_err(|error| self.notice(error))
+        checked_entry(&self.entries, tree, index).inspect_err(|error| self.notice(error))
     }
 
     fn find_leaves(&self, leaves: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError> {
@@ -161,7 +171,7 @@ impl StoreReader for DiskReader {
     }
 }
 
-impl DiskReader {
+impl<E: EntryStorage> Reader<E> {
     fn candidates(&self, kind: u8, hash: &Hash) -> Result<Vec<LeafIndex>, StoreError> {
         self.views()?.index.find(Wanted::hash(kind, hash))
     }
@@ -170,14 +180,14 @@ impl DiskReader {
     fn bundle_of(&self, tree: &Tree, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
         let id = TileId::Entries { index };
         if id.width_in(tree.peaks().size()) < width as u64 {
-            // A request beyond the tree is no fault of the journal.
+            // A request beyond the tree is no fault of the entries.
             let detail = format!("expected {width} entries in bundle {index}, saw fewer");
             return Err(StoreError::TreeDamaged { detail });
         }
-        let bytes = read_bundle(&self.journal, tree, index, width)?;
+        let bytes = self.entries.read_bundle(tree, index, width)?;
         let is_full = width as u64 == TILE_WIDTH;
         if !(is_full && self.checked.knows(index, &bytes)) {
-            check_bundle(tree, index, width, &bytes)?;
+            check_bundle(&self.entries, tree, index, width, &bytes)?;
             if is_full {
                 self.checked.remember(index, &bytes);
             }
@@ -202,18 +212,17 @@ impl DiskReader {
 }
 
 /// Reads an entry and compares its hash with the tree's.
-fn checked_entry(journal: &Path, tree: &Tree, index: LeafIndex) -> Result<Vec<u8>, StoreError> {
+fn checked_entry(entries: &impl EntryStorage, tree: &Tree, index: LeafIndex) -> Result<Vec<u8>, StoreError> {
     let expected = leaf_hash(tree, index)?;
-    let (bundle, place) = (index.get() / TILE_WIDTH, index.get() % TILE_WIDTH);
-    let mut reader = BundleReader::for_one_entry(journal, tree.bundle_start(bundle)?)?;
-    let entry = reader.read_entry(place, bundle * TILE_WIDTH)?;
+    let entry = entries.read_entry(tree, index)?;
     if Hash::leaf(&entry) == expected {
         return Ok(entry);
     }
-    // Its whole bundle shows whether the journal or sled is to blame.
+    // Its whole bundle shows whether the entries or sled are to blame.
+    let bundle = index.get() / TILE_WIDTH;
     let width = usize::try_from(TileId::Entries { index: bundle }.width_in(tree.peaks().size()));
     let width = width.expect("at most 256");
-    check_bundle(tree, bundle, width, &read_bundle(journal, tree, bundle, width)?)?;
+    check_bundle(entries, tree, bundle, width, &entries.read_bundle(tree, bundle, width)?)?;
     Err(StoreError::TreeDamaged { detail: format!("expected leaf {index} to be what it was a moment ago") })
 }
 
@@ -225,16 +234,20 @@ fn leaf_hash(tree: &Tree, index: LeafIndex) -> Result<Hash, StoreError> {
 }
 
 /// Compares the hashes of a bundle's entries with the tree's.
-fn check_bundle(tree: &Tree, index: u64, width: usize, bytes: &[u8]) -> Result<(), StoreError> {
+fn check_bundle(
+    entries: &impl EntryStorage,
+    tree: &Tree,
+    index: u64,
+    width: usize,
+    bytes: &[u8],
+) -> Result<(), StoreError> {
     let expected = leaf_hashes(tree, index, width)?;
-    for (at, (entry, hash)) in split(bytes, index, width)?.iter().zip(&expected).enumerate() {
+    for (at, (entry, hash)) in split(entries, bytes, index, width)?.iter().zip(&expected).enumerate() {
         if Hash::leaf(entry) != *hash {
             let leaf = index * TILE_WIDTH + at as u64;
             check_tile(tree, index, &expected)?;
-            return Err(StoreError::Damaged {
-                what: format!("entry {leaf} in the journal"),
-                detail: format!("expected leaf hash {}, computed another", hash.to_base64()),
-            });
+            let detail = format!("expected leaf hash {}, computed another", hash.to_base64());
+            return Err(entries.damaged(&format!("entry {leaf}"), detail));
         }
     }
     Ok(())
@@ -261,33 +274,27 @@ fn check_tile(tree: &Tree, index: u64, leaves: &[Hash]) -> Result<(), StoreError
     Err(StoreError::TreeDamaged { detail })
 }
 
-/// Hashes of the leaves behind the last full tile, from the journal.
-pub fn partial_leaves(journal: &Path, tree: &Tree, size: TreeSize) -> Result<Vec<Hash>, StoreError> {
+/// Hashes of the leaves behind the last full tile, from the entries.
+pub fn partial_leaves(
+    entries: &impl EntryStorage,
+    tree: &Tree,
+    size: TreeSize,
+) -> Result<Vec<Hash>, StoreError> {
     let (number, count) =
         (size.get() / TILE_WIDTH, usize::try_from(size.get() % TILE_WIDTH).expect("below 256"));
     if count == 0 {
         return Ok(Vec::new());
     }
-    let bytes = read_bundle(journal, tree, number, count)?;
-    Ok(split(&bytes, number, count)?.iter().map(|entry| Hash::leaf(entry)).collect())
+    let bytes = entries.read_bundle(tree, number, count)?;
+    Ok(split(entries, &bytes, number, count)?.iter().map(|entry| Hash::leaf(entry)).collect())
 }
 
-/// Reads a bundle from the journal, and compares it with nothing.
-pub fn read_bundle(journal: &Path, tree: &Tree, index: u64, width: usize) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::new();
-    let start = tree.bundle_start(index)?;
-    BundleReader::new(journal, start)?.read(width, index * TILE_WIDTH, &mut bytes)?;
-    // A little room to spare costs less than a copy.
-    if bytes.capacity() - bytes.len() > bytes.len() / 8 {
-        bytes.shrink_to_fit();
-    }
-    Ok(bytes)
-}
-
-/// Splits the bytes of [`read_bundle`] into entries.
-pub fn split(bytes: &[u8], index: u64, width: usize) -> Result<Vec<&[u8]>, StoreError> {
-    bundle::split(bytes, width).map_err(|e| StoreError::Damaged {
-        what: format!("bundle {index} in the journal"),
-        detail: e.to_string(),
-    })
+/// Splits the bytes of a bundle into entries.
+pub fn split<'a>(
+    entries: &impl EntryStorage,
+    bytes: &'a [u8],
+    index: u64,
+    width: usize,
+) -> Result<Vec<&'a [u8]>, StoreError> {
+    bundle::split(bytes, width).map_err(|e| entries.damaged(&format!("bundle {index}"), e.to_string()))
 }

@@ -5,7 +5,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::journal::{Record, Scan};
 use crate::merkle::Hash;
 use crate::release::Facts;
 use crate::store::{Describe, StoreError};
@@ -16,37 +15,67 @@ const GROUP_ENTRIES: usize = if cfg!(test) { 10 } else { 4_096 };
 /// Or so many bytes, which bounds memory: a few groups for each core are on their way at once.
 const GROUP_BYTES: usize = 16 * 1024 * 1024;
 
+/// A batch that was read.
+pub trait StoredBatch: Send {
+    /// The entries, in order.
+    fn entries(&self) -> Vec<&[u8]>;
+
+    /// Index of the first entry.
+    fn first(&self) -> u64;
+
+    /// Number of entries.
+    fn count(&self) -> usize;
+
+    /// Length of the entries with their lengths.
+    fn body_bytes(&self) -> usize;
+}
+
+/// Reads batches that follow each other.
+pub trait BatchReader: Send {
+    /// A batch.
+    type Batch: StoredBatch;
+
+    /// The next batch, or `None` at the end.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn next_batch(&mut self) -> Result<Option<Self::Batch>, StoreError>;
+
+    /// How much was read, and how much there is in all.
+    fn progress(&self) -> (u64, u64);
+}
+
 /// Batches that follow each other, at least one, and what their entries alone tell.
-pub struct Group {
-    pub records: Vec<Record>,
+pub struct Group<B> {
+    pub batches: Vec<B>,
     /// The entries' leaf hashes.
     pub leaf_hashes: Vec<Hash>,
     /// The index facts of each entry.
     pub facts: Vec<Facts>,
     /// Bytes of the entries.
     pub bytes: usize,
-    /// Bytes of the journal read and in all.
+    /// How much was read and how much there is in all.
     pub progress: (u64, u64),
 }
 
 /// A group to hash, and where it goes then.
-struct Job {
-    records: Vec<Record>,
+struct Job<B> {
+    batches: Vec<B>,
     progress: (u64, u64),
-    done: SyncSender<Group>,
+    done: SyncSender<Group<B>>,
 }
 
 /// What comes next: a group that is being hashed, or why there is none.
-type Next = Result<Receiver<Group>, StoreError>;
+type Next<B> = Result<Receiver<Group<B>>, StoreError>;
 
-/// Passes all batches that are left in a scan to `take`, in order.
+/// Passes all batches that are left to `take`, in order.
 ///
 /// # Errors
-/// The scan's, in place of the group that it was reading, and those of `take`.
-pub fn hash_ahead(
-    scan: &mut Scan,
+/// The reader's, in place of the group that it was reading, and those of `take`.
+pub fn hash_ahead<R: BatchReader>(
+    reader: &mut R,
     describe: &Describe,
-    mut take: impl FnMut(Group) -> Result<(), StoreError>,
+    mut take: impl FnMut(Group<R::Batch>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
@@ -59,7 +88,7 @@ pub fn hash_ahead(
         }
         // Otherwise it would outlive the threads that read from it, and hold up the one that writes to it.
         drop(jobs);
-        scope.spawn(move || read_groups(scan, &to_hash, &to_take));
+        scope.spawn(move || read_groups(reader, &to_hash, &to_take));
         // An error here drops the channel, and so ends the threads.
         for next in in_order {
             take(next?.recv().expect("the thread that hashes it panicked"))?;
@@ -68,14 +97,18 @@ pub fn hash_ahead(
     })
 }
 
-/// Reads groups until the scan ends or nobody takes them.
-fn read_groups(scan: &mut Scan, to_hash: &SyncSender<Job>, to_take: &SyncSender<Next>) {
+/// Reads groups until there are no more or nobody takes them.
+fn read_groups<R: BatchReader>(
+    reader: &mut R,
+    to_hash: &SyncSender<Job<R::Batch>>,
+    to_take: &SyncSender<Next<R::Batch>>,
+) {
     loop {
-        let next = match read_group(scan) {
-            Ok(records) if records.is_empty() => return,
-            Ok(records) => {
+        let next = match read_group(reader) {
+            Ok(batches) if batches.is_empty() => return,
+            Ok(batches) => {
                 let (done, group) = sync_channel(1);
-                if to_hash.send(Job { records, progress: scan.progress(), done }).is_err() {
+                if to_hash.send(Job { batches, progress: reader.progress(), done }).is_err() {
                     return;
                 }
                 Ok(group)
@@ -89,30 +122,30 @@ fn read_groups(scan: &mut Scan, to_hash: &SyncSender<Job>, to_take: &SyncSender<
     }
 }
 
-fn read_group(scan: &mut Scan) -> Result<Vec<Record>, StoreError> {
-    let (mut records, mut entries, mut bytes) = (Vec::new(), 0, 0);
+fn read_group<R: BatchReader>(reader: &mut R) -> Result<Vec<R::Batch>, StoreError> {
+    let (mut batches, mut entries, mut bytes) = (Vec::new(), 0, 0);
     while entries < GROUP_ENTRIES && bytes < GROUP_BYTES {
-        let Some(record) = scan.next_record()? else { break };
-        (entries, bytes) = (entries + record.count(), bytes + record.body_bytes());
-        records.push(record);
+        let Some(batch) = reader.next_batch()? else { break };
+        (entries, bytes) = (entries + batch.count(), bytes + batch.body_bytes());
+        batches.push(batch);
     }
-    Ok(records)
+    Ok(batches)
 }
 
-fn hash_groups(jobs: &Mutex<Receiver<Job>>, describe: &Describe) {
+fn hash_groups<B: StoredBatch>(jobs: &Mutex<Receiver<Job<B>>>, describe: &Describe) {
     loop {
         let next = jobs.lock().expect("no panic while it is held").recv();
-        let Ok(Job { records, progress, done }) = next else { return };
+        let Ok(Job { batches, progress, done }) = next else { return };
         let (mut leaf_hashes, mut facts, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for record in &records {
-            for entry in record.entries() {
+        for batch in &batches {
+            for entry in batch.entries() {
                 leaf_hashes.push(Hash::leaf(entry));
                 facts.push(describe(entry));
                 bytes += entry.len();
             }
         }
         // Nobody waits for it if an earlier group failed.
-        let _ = done.send(Group { records, leaf_hashes, facts, bytes, progress });
+        let _ = done.send(Group { batches, leaf_hashes, facts, bytes, progress });
     }
 }
 
@@ -124,7 +157,7 @@ mod tests {
     use super::*;
     use crate::disk::{DiskIo, RealDisk};
     use crate::merkle::RightEdge;
-    use crate::store::disk::journal::{JournalWriter, segments};
+    use crate::store::disk::journal::{JournalWriter, Record, Scan, segment_path, segments};
 
     const ENTRIES: u64 = 300;
 
@@ -146,13 +179,13 @@ mod tests {
 
     fn take_all(
         dir: &Path,
-        mut take: impl FnMut(Group) -> Result<(), StoreError>,
+        mut take: impl FnMut(Group<Record>) -> Result<(), StoreError>,
     ) -> (u64, Result<(), StoreError>) {
         let describe: Describe =
             Arc::new(|entry| Facts { payload: Some(Hash::digest(entry)), ..Facts::default() });
         let (mut scan, mut next) = (Scan::new(dir, Hash::EMPTY_ROOT, None).unwrap(), 0_u64);
         let taken = hash_ahead(&mut scan, &describe, |group| {
-            assert_eq!(group.records[0].first, next);
+            assert_eq!(group.batches[0].first, next);
             for (hash, facts) in group.leaf_hashes.iter().zip(&group.facts) {
                 assert_eq!(*hash, Hash::leaf(&next.to_be_bytes()));
                 assert_eq!(facts.payload, Some(Hash::digest(&next.to_be_bytes())));
@@ -191,7 +224,7 @@ mod tests {
         });
         assert!(matches!(result, Err(StoreError::Reloading)));
         assert!(taken < 50, "{taken}");
-        let path = crate::store::disk::journal::segment_path(dir.path(), segments(dir.path()).unwrap()[1]);
+        let path = segment_path(dir.path(), segments(dir.path()).unwrap()[1]);
         let mut bytes = fs::read(&path).unwrap();
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;

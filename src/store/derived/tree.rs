@@ -2,42 +2,61 @@
 //! edge in memory, and the newest rows in memory too, until [`RowWriter`](super::rows::RowWriter) has written them.
 //!
 //! ```text
-//! "c"                              cursor: size u64 || segment u64 || first entry of the last batch
-//!                                  applied u64 || end of that batch u64 || root (32)
+//! "c"                              cursor: size u64 || place of the last batch applied (24) || root (32)
 //! "t" || level u8 || index u64     256 hashes of a full tile; written once, never again
-//! "b" || index u64                 where in the journal a bundle begins
+//! "b" || index u64                 place of the beginning of a bundle (24), if entries are found by it
 //! ```
+//!
+//! Only the storage of the entries knows what a [`Place`] says.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::StoreError;
 use super::index::{self, Indexed, PointerSum};
-use super::journal::{BundleStart, Cursor};
 use crate::disk::{SledDir, SledError, SledIo};
 use crate::merkle::{
-    Growth, Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize, hashes_from_bytes,
-    hashes_to_bytes, read_root,
+    Growth, HASH_BYTES, Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize,
+    hashes_from_bytes, hashes_to_bytes, read_root,
 };
+use crate::store::StoreError;
 
 const CURSOR: &[u8] = b"c";
 /// Levels a tree below 2^63 leaves can have.
 const LEVELS: usize = 8;
 
+/// Length of a [`Place`].
+pub const PLACE_BYTES: usize = 24;
+
+/// A place in the storage of the entries, which alone can read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Place(pub [u8; PLACE_BYTES]);
+
+/// The end of the entries that the tree has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// Number of leaves.
+    pub size: TreeSize,
+    /// Root of the tree of that size.
+    pub root: Hash,
+    /// The last batch applied.
+    pub place: Place,
+}
+
 impl Cursor {
-    pub(super) fn to_bytes(self) -> Vec<u8> {
-        let words = [self.size.get(), self.segment, self.first_entry, self.end].map(u64::to_be_bytes);
-        [words.concat().as_slice(), self.root.as_bytes()].concat()
+    /// Length of a cursor in bytes.
+    pub const BYTES: usize = 8 + PLACE_BYTES + HASH_BYTES;
+
+    pub fn to_bytes(self) -> Vec<u8> {
+        [self.size.get().to_be_bytes().as_slice(), &self.place.0, self.root.as_bytes()].concat()
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (words, root) = bytes.split_at_checked(32)?;
-        let word = |at: usize| u64::from_be_bytes(words[at..at + 8].try_into().expect("eight bytes"));
-        let root = Hash::from_bytes(root.try_into().ok()?);
-        let size = TreeSize::new(word(0))?;
-        Some(Self { size, segment: word(8), first_entry: word(16), end: word(24), root })
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (size, rest) = bytes.split_first_chunk()?;
+        let (place, root) = rest.split_first_chunk()?;
+        let size = TreeSize::new(u64::from_be_bytes(*size))?;
+        Some(Self { size, root: Hash::from_bytes(root.try_into().ok()?), place: Place(*place) })
     }
 }
 
@@ -80,12 +99,11 @@ impl Tree {
         Self { rows, recent: Arc::default() }
     }
 
-    /// Opens the tree and rebuilds the right edge. `tail` reads the hashes of the leaves behind the last full
-    /// tile from the journal.
+    /// Opens the tree and rebuilds the right edge. `tail` reads the entries behind the last full tile, and hashes them.
     ///
     /// # Errors
     /// [`StoreError::TreeDamaged`] if rows are missing, or do not make the root in the cursor: the tree has to be
-    /// rebuilt. Others are the journal's.
+    /// rebuilt. Others are those of `tail`.
     pub fn open(
         rows: sled::Tree,
         tail: impl FnOnce(&Self, &Cursor) -> Result<Vec<Hash>, StoreError>,
@@ -126,7 +144,7 @@ impl Tree {
 
     /// Applies one batch or several: makes tile hashes, bundle offsets and cursor readable, all at once. Returns the
     /// number of rows that wait to be written.
-    pub fn apply(&self, growth: &Growth, bundles: &[(u64, BundleStart)], cursor: Option<Cursor>) -> usize {
+    pub fn apply(&self, growth: &Growth, bundles: &[(u64, Place)], cursor: Option<Cursor>) -> usize {
         let mut edge = self.recent().edge.clone();
         let mut rows = Rows::new();
         let full = |id, hashes: &[Hash]| {
@@ -136,7 +154,7 @@ impl Tree {
         let Ok(()) = edge.partial.grow(growth, full);
         edge.peaks = growth.edge.clone();
         for (index, start) in bundles {
-            rows.insert(bundle_key(*index), start.to_bytes().as_slice().into());
+            rows.insert(bundle_key(*index), start.0.as_slice().into());
         }
         rows.extend(cursor.map(|cursor| (CURSOR.to_vec(), cursor.to_bytes().into())));
         let mut recent = self.recent_mut();
@@ -191,7 +209,7 @@ impl Tree {
     }
 
     /// The beginning of a bundle, and its full tile of leaf hashes.
-    pub fn leaf_rows(&self, index: u64) -> Result<(BundleStart, sled::IVec), StoreError> {
+    pub fn leaf_rows(&self, index: u64) -> Result<(Place, sled::IVec), StoreError> {
         let id = TileId::Hashes { level: 0, index };
         let hashes = self.row(&tile_key(id))?;
         parse_tile(id, hashes.clone())?;
@@ -209,10 +227,10 @@ impl Tree {
         parse_tile(id, self.row(&tile_key(id))?)
     }
 
-    /// The beginning of a bundle in the journal.
-    pub fn bundle_start(&self, index: u64) -> Result<BundleStart, StoreError> {
+    /// The beginning of a bundle in the storage of the entries.
+    pub fn bundle_start(&self, index: u64) -> Result<Place, StoreError> {
         let row = self.row(&bundle_key(index))?;
-        row.as_deref().and_then(BundleStart::from_bytes).ok_or_else(|| StoreError::TreeDamaged {
+        place_of(row.as_deref()).ok_or_else(|| StoreError::TreeDamaged {
             detail: format!("expected a row for bundle {index}, saw none"),
         })
     }
@@ -275,12 +293,28 @@ fn parse_tile(id: TileId, row: Option<sled::IVec>) -> Result<Vec<Hash>, StoreErr
     })
 }
 
+fn place_of(row: Option<&[u8]>) -> Option<Place> {
+    row?.try_into().ok().map(Place)
+}
+
 fn tile_key(id: TileId) -> Vec<u8> {
     [b"t".as_slice(), &[id.level()], &id.index().to_be_bytes()].concat()
 }
 
 fn bundle_key(index: u64) -> Vec<u8> {
     [b"b".as_slice(), &index.to_be_bytes()].concat()
+}
+
+/// An open sled and its tree of rows.
+pub struct Opened {
+    pub db: sled::Db,
+    pub tree: sled::Tree,
+}
+
+impl Opened {
+    pub fn new(db: &sled::Db) -> sled::Result<Self> {
+        Ok(Self { db: db.clone(), tree: db.open_tree("tree")? })
+    }
 }
 
 /// The rows of a log's tree, read one by one for fsck.
@@ -300,7 +334,7 @@ impl Drop for TreeRows {
 }
 
 impl TreeRows {
-    pub(super) const fn new(dir: SledDir, db: sled::Db, rows: sled::Tree, index: PathBuf) -> Self {
+    pub const fn new(dir: SledDir, db: sled::Db, rows: sled::Tree, index: PathBuf) -> Self {
         Self { rows, index, db, dir }
     }
 
@@ -309,7 +343,7 @@ impl TreeRows {
         index::indexed(&self.index)
     }
 
-    /// Compares the index with the pointers of its leaves, made from the journal.
+    /// Compares the index with the pointers of its leaves, made from the entries.
     ///
     /// # Errors
     /// [`StoreError::TreeDamaged`] if any is missing, wrong, or too many.
@@ -333,7 +367,7 @@ impl TreeRows {
         Ok(cursor.map(parse).transpose()?.map_or(TreeSize::ZERO, |cursor| cursor.size))
     }
 
-    /// Compares a full tile with the one made from the journal.
+    /// Compares a full tile with the one made from the entries.
     pub fn check_tile(&self, id: TileId, expected: &[Hash]) -> Result<(), StoreError> {
         let seen = parse_tile(id, self.rows.get(tile_key(id))?)?;
         match seen.iter().zip(expected).position(|(seen, expected)| seen != expected) {
@@ -348,9 +382,9 @@ impl TreeRows {
     }
 
     /// Compares the recorded beginning of a bundle with the journal's.
-    pub fn check_bundle(&self, index: u64, expected: BundleStart) -> Result<(), StoreError> {
+    pub fn check_bundle(&self, index: u64, expected: Place) -> Result<(), StoreError> {
         let row = self.rows.get(bundle_key(index))?;
-        if row.as_deref().and_then(BundleStart::from_bytes) == Some(expected) {
+        if place_of(row.as_deref()) == Some(expected) {
             return Ok(());
         }
         Err(StoreError::TreeDamaged {

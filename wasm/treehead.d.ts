@@ -104,8 +104,8 @@ export class Treehead {
   verifyOnline(question: Question, fetchPath: FetchPath): Promise<Verdict>;
   /** An empty memory, or one from the bytes that `Memory.bytes` returned. Damaged bytes throw. */
   memory(bytes?: Bytes): Memory;
-  /** Reads a proof file without verifying it. */
-  readProof(file: Bytes): UnverifiedProof;
+  /** Reads a proof file or a bundle without verifying it: `what` says which it is. */
+  readProof(file: Bytes): UnverifiedProof | UnverifiedBundle;
   /** What an entry says, and who signed it, as far as `trust` knows them. No proof that the entry is in a log. */
   readEntry(entry: Bytes, trust?: Trust | null, origin?: string): Entry;
 
@@ -362,6 +362,18 @@ export interface UnverifiedProof {
   /** The entry, if the proof carries it, and its leaf hash. */
   entry: Uint8Array | null;
   leaf_hash: string | null;
+}
+
+/** A bundle as it says, unverified: entries of one log under one tree head. */
+export interface UnverifiedBundle {
+  what: "bundle";
+  /** The entries, by leaf index. */
+  entries: { index: number; leaf_hash: string; entry: Uint8Array }[];
+  /** The hashes of the joint proof, base64, in the order of the tree. */
+  proof: string[];
+  checkpoint: UnverifiedCheckpoint;
+  /** The checkpoint's bytes, to open it. */
+  note: string;
 }
 
 /** Fetches a path below the log's address. Status 0, or a rejected promise: there was no answer. */

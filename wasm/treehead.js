@@ -123,6 +123,10 @@ function base64(bytes) {
   return btoa(text);
 }
 
+function fromBase64(text) {
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+}
+
 /** The 32 bytes of a hash in any spelling. */
 function hashOf(hash) {
   if (hash instanceof Uint8Array && hash.length === HASH) return hash;
@@ -130,7 +134,7 @@ function hashOf(hash) {
     return Uint8Array.from({ length: HASH }, (_, at) => parseInt(hash.substr(2 * at, 2), 16));
   }
   if (typeof hash === "string" && /^[A-Za-z0-9+/]{43}=$/.test(hash)) {
-    return Uint8Array.from(atob(hash), (c) => c.charCodeAt(0));
+    return fromBase64(hash);
   }
   throw invalid("expected a hash of 32 bytes, as bytes, in hex or in base64");
 }
@@ -475,7 +479,10 @@ export class Treehead {
       const [data, length] = frame.bytes(file, "a proof file");
       const [json, entry] = [frame.room(4), frame.room(4)];
       this.done(frame, (message) => wasm.th_proof_json(data, length, json, entry, message));
-      return { ...frame.takeJson(json), entry: frame.takeBlob(entry) };
+      const read = frame.takeJson(json);
+      const only = frame.takeBlob(entry);
+      if (read.what !== "bundle") return { ...read, entry: only };
+      return { ...read, entries: read.entries.map((one) => ({ ...one, entry: fromBase64(one.entry) })) };
     });
   }
 

@@ -822,8 +822,9 @@ th_status th_checkpoint_json(const struct th_trust *trust,
                              struct th_text *message);
 
 /*
- A proof file, unverified: {"index", "proof", "checkpoint", "note", "leaf_hash"}, and the bytes of its entry, NULL if it
- carries none. `entry` may be NULL.
+ A proof file, unverified: {"what": "proof", "index", "proof", "checkpoint", "note", "leaf_hash"}, and the bytes of its
+ entry, NULL if it carries none. `entry` may be NULL. A bundle, unverified: {"what": "bundle", "entries": [{"index",
+ "leaf_hash", "entry"}], "proof", "checkpoint", "note"}, in which each entry is base64; `entry` gets NULL.
  */
 th_status th_proof_json(const uint8_t *proof,
                         size_t length,

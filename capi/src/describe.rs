@@ -4,8 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use treehead::checkpoint::read_unverified;
-use treehead::endpoint::{entry_json, head_json, proof_json, signed_head_json, trust_json};
-use treehead::proof::ProofFile;
+use treehead::endpoint::{bundle_json, entry_json, head_json, proof_json, signed_head_json, trust_json};
+use treehead::proof::{ProofBundle, ProofFile};
 
 use crate::args::{self, Out};
 use crate::fail::th_status;
@@ -59,8 +59,9 @@ pub unsafe extern "C" fn th_checkpoint_json(
     )
 }
 
-/// A proof file, unverified: {"index", "proof", "checkpoint", "note", "leaf_hash"}, and the bytes of its entry, NULL if it
-/// carries none. `entry` may be NULL.
+/// A proof file, unverified: {"what": "proof", "index", "proof", "checkpoint", "note", "leaf_hash"}, and the bytes of its
+/// entry, NULL if it carries none. `entry` may be NULL. A bundle, unverified: {"what": "bundle", "entries": [{"index",
+/// "leaf_hash", "entry"}], "proof", "checkpoint", "note"}, in which each entry is base64; `entry` gets NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn th_proof_json(
     proof: *const u8,
@@ -73,9 +74,14 @@ pub unsafe extern "C" fn th_proof_json(
         message,
         (|| {
             let (out, out_entry) = (Out::new(json)?, Out::optional(entry)?);
-            let file = ProofFile::parse(args::bytes(proof, length)?)?;
-            let object = proof_json(&file)?;
-            let entry = file.extra.map_or(core::ptr::null_mut(), |extra: Vec<u8>| th_blob::boxed(extra));
+            let proof = args::bytes(proof, length)?;
+            let (object, entry) = if ProofBundle::is_one(proof) {
+                (bundle_json(&ProofBundle::parse(proof)?)?, None)
+            } else {
+                let file = ProofFile::parse(proof)?;
+                (proof_json(&file)?, file.extra)
+            };
+            let entry = entry.map_or(core::ptr::null_mut(), |extra: Vec<u8>| th_blob::boxed(extra));
             match out_entry {
                 Some(out) => out.set(entry),
                 None => th_blob::free(entry),

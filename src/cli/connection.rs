@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 
 use super::exit::Failure;
 use super::values::parse_duration;
-use crate::client::{ClientError, LogClient};
+use crate::client::LogClient;
 
 /// Seconds of waiting after which a message says so; the last interval repeats.
 const TOLD_AFTER: [u64; 4] = [2, 5, 15, 30];
@@ -75,11 +75,11 @@ impl Connection {
     }
 
     /// Asks the log to do `what`, as in `publish the release`.
-    pub fn ask<T>(
+    pub fn ask<T, E>(
         &self,
         what: &'static str,
-        ask: impl FnOnce(&LogClient) -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
+        ask: impl FnOnce(&LogClient) -> Result<T, E>,
+    ) -> Result<T, E> {
         self.waiting.change(1, what);
         let answer = ask(&self.client);
         self.waiting.change(-1, what);

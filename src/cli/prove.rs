@@ -1,7 +1,5 @@
 //! `treehead prove`
 
-mod bundle;
-
 use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
@@ -17,7 +15,7 @@ use super::output::say;
 use super::trusting::TrustedHeads;
 use super::values::{parse_leaf, parse_pin};
 use crate::checkpoint::policy::Policy;
-use crate::client::{FoundError, FoundRow, check_found};
+use crate::client::{FoundError, FoundRow, ReleaseProof, check_found};
 use crate::endpoint::{PackagePin, Refusal, Requirement};
 use crate::format::quote;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
@@ -157,10 +155,20 @@ impl Proven<'_> {
 }
 
 impl Question<'_> {
-    fn write_bundle(&self, proven: &[Proven<'_>], gate: Option<&[Requirement]>, json: bool) -> CliResult {
-        let releases: Vec<_> =
-            proven.iter().map(|proven| (&proven.proof, &proven.release, proven.digest)).collect();
-        let bundle = bundle::make(&self.log, &releases, gate)?;
+    fn write_bundle<'a>(
+        &self,
+        proven: &'a [Proven<'_>],
+        gate: Option<&[Requirement]>,
+        json: bool,
+    ) -> CliResult {
+        let release = |proven: &'a Proven<'_>| ReleaseProof {
+            proof: &proven.proof,
+            release: &proven.release,
+            digest: proven.digest,
+        };
+        let releases: Vec<_> = proven.iter().map(release).collect();
+        let bundle =
+            self.log.ask("send attestations", |client| client.bundle_with_attestations(&releases, gate))?;
         let out = self.args.out.clone().unwrap_or_else(|| files::bundle_path(proven[0].file));
         files::prepare_out(&out, OutFile::Proof)?.finish(bundle.to_string().as_bytes())?;
         let (names, count): (Vec<String>, _) =

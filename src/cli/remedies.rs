@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::exit::Failure;
-use crate::client::{AuditError, ClientError, NetworkFault, ProblemCode, ProvenError};
+use crate::client::{AuditError, BundleError, ClientError, NetworkFault, ProblemCode, ProvenError};
 use crate::disk::{DiskError, run_again};
 use crate::endpoint::Refusal;
 use crate::http::WatchError;
@@ -143,6 +143,15 @@ impl From<ClientError> for Failure {
             // these says anything about the log, and only what a key of the log signed can accuse it. Appends
             // differ: see `Failure::append`.
             _ => Self::CouldNotTell(message),
+        }
+    }
+}
+
+impl From<BundleError> for Failure {
+    fn from(error: BundleError) -> Self {
+        match error {
+            BundleError::Client(error) => error.into(),
+            other => Self::CouldNotTell(other.to_string()),
         }
     }
 }

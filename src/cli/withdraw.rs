@@ -77,7 +77,7 @@ pub fn run(args: &Withdraw, json: bool) -> CliResult {
     let out = args.out.as_ref().map(|out| files::prepare_out(out, OutFile::Proof)).transpose();
     let out = out.map_err(|e| e.and("nothing was signed or appended"))?;
     let log = Connection::open(&args.log, args.patience, say)?;
-    let fetched = log.ask("show what is withdrawn", |client| Ok(proven_entry(client, &policy, args.leaf)))?;
+    let fetched = log.ask("show what is withdrawn", |client| proven_entry(client, &policy, args.leaf));
     let (origin, entry) = fetched.map_err(not_proven)?;
     let withdrawal = Withdrawal::of(args.leaf, &entry, &args.reason).map_err(|e| {
         let message = format!("leaf {} can't be withdrawn: expected a release, saw {e}", args.leaf);

@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 
 use super::artifact_file::{ArtifactError, hash_artifacts};
 use super::memory_store::FileError;
-use crate::format::{FormatError, cap_count, shown};
+use crate::format::{FormatError, cap_count, quote, shown};
 use crate::merkle::{Hash, MAX_MANIFEST_FILES};
-use crate::release::{FileManifest, check_path};
+use crate::release::{FileManifest, MANIFEST_EXTENSION, check_path};
+
+/// Most paths that a sentence names of each list.
+const NAMED: usize = 5;
 
 /// A folder of which no manifest can be made, or that can't be compared with one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +102,49 @@ impl FolderDifferences {
     pub const fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.changed.is_empty() && self.extra.is_empty()
     }
+
+    /// The lists, each with its name.
+    #[must_use]
+    pub const fn lists(&self) -> [(&'static str, &Vec<Difference>); 3] {
+        [("missing", &self.missing), ("changed", &self.changed), ("extra", &self.extra)]
+    }
+
+    /// The differences of a folder from a release of so many files in a sentence, which names the first few.
+    #[must_use]
+    pub fn in_words(&self, dir: &Path, files: usize) -> String {
+        let lists = self.lists().into_iter().filter(|(_, of)| !of.is_empty());
+        let words: Vec<String> = lists.map(|(kind, of)| named(kind, of)).collect();
+        format!(
+            "{} has other files: expected the {files} files of the manifest, saw {}",
+            shown(&dir.to_string_lossy()),
+            words.join(", ")
+        )
+    }
+}
+
+/// `2 changed ("a", "b", which is a symbolic link)`.
+fn named(kind: &str, of: &[Difference]) -> String {
+    let name = |difference: &Difference| {
+        let seen = difference.seen.map(|seen| format!(", which is {seen}")).unwrap_or_default();
+        quote(&difference.path) + &seen
+    };
+    let mut names: Vec<String> = of.iter().take(NAMED).map(name).collect();
+    if of.len() > NAMED {
+        names.push("...".to_owned());
+    }
+    format!("{} {kind} ({})", of.len(), names.join(", "))
+}
+
+/// The path of a folder's manifest: `rules.manifest` beside `rules/`, also where the folder is called `.`.
+///
+/// # Errors
+/// [`FileError`] if the folder can't be found.
+pub fn manifest_path(dir: &Path) -> Result<PathBuf, FileError> {
+    let whole = dir.canonicalize().map_err(FileError::new("read", dir))?;
+    let dir = if dir.file_name().is_some() { dir } else { &whole };
+    let mut name = dir.file_name().unwrap_or("root".as_ref()).to_owned();
+    name.push(MANIFEST_EXTENSION);
+    Ok(dir.with_file_name(name))
 }
 
 /// Compares all files of a folder with a manifest. Links are not followed.

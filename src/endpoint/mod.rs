@@ -62,7 +62,7 @@ pub use question::{Artifact, Freshness, PackagePin, Pins, Question, Trust};
 pub use refusal::{Refusal, VerdictCode};
 pub use remembered_manifest::{MAX_REMEMBERED_MANIFEST_BYTES, RememberedManifest};
 pub use report::{
-    entry_json, fork_json, head_json, proof_json, signed_head_json, trust_json, witnesses_json,
+    bundle_json, entry_json, fork_json, head_json, proof_json, signed_head_json, trust_json, witnesses_json,
 };
 pub use requirement::{Conditions, MAX_REQUIREMENTS, Requirement, Unmet};
 pub use succession::{MAX_TRUST_PROOFS, TRUST_CHANNEL, TrustUpdateCode, TrustUpdateError, UpdateRule};
@@ -82,11 +82,12 @@ pub use check_error::{CheckError, FoundFork, Notice, ShownHead};
 #[cfg(feature = "client")]
 pub use folder::{
     Difference, FolderDifferences, FolderError, compare_files, compare_folder, manifest_of_folder,
+    manifest_path,
 };
 #[cfg(feature = "client")]
 pub use gate::{
-    Arrival, Arrived, Gate, GateSettings, MAX_GATE_BYTES, NoProof, PurlTemplate, Rule, Ruled, Ruling, Stop,
-    TemplateError, Unlogged, bundle_path, proof_path,
+    Arrival, Arrived, FOLDER_BUNDLE, Gate, GateSettings, MAX_GATE_BYTES, NoProof, PurlTemplate, Rule, Ruled,
+    Ruling, Stop, TemplateError, Unlogged, bundle_path, folder_bundle_path, proof_path,
 };
 #[cfg(feature = "client")]
 pub use manifest_update::{CheckedManifest, ManifestUpdate, ManifestUpdateError, UpdatedManifest};

@@ -217,11 +217,21 @@ pub fn checkpoint_of(proof: &[u8]) -> Result<Note, FormatError> {
 
 /// Tells whether a proof file or a bundle claims to be of a release with this artifact. Nothing of it is verified.
 #[cfg(feature = "client")]
-pub(super) fn claims(proof: &[u8], digest: &Hash) -> bool {
-    let artifact = Artifact::File { digest, name: None };
-    let is_of = |entry: &Vec<u8>| {
-        claimed(entry).is_some_and(|claimed| claimed.as_release().is_some_and(|r| has(r, artifact)))
-    };
+pub(super) fn claims(proof: &[u8], artifact: Artifact<'_>) -> bool {
+    any_release(proof, |release| has(release, artifact))
+}
+
+/// Tells whether a proof file or a bundle claims to be of a release that has an artifact of this name. Nothing of it is
+/// verified.
+#[cfg(feature = "client")]
+pub(super) fn names(proof: &[u8], name: &str) -> bool {
+    any_release(proof, |release| release.subjects.iter().any(|subject| subject.name == name))
+}
+
+#[cfg(feature = "client")]
+fn any_release(proof: &[u8], is_meant: impl Fn(&Release) -> bool) -> bool {
+    let is_of =
+        |entry: &Vec<u8>| claimed(entry).is_some_and(|claimed| claimed.as_release().is_some_and(&is_meant));
     if ProofBundle::is_one(proof) {
         return ProofBundle::parse(proof)
             .is_ok_and(|bundle| bundle.entries.iter().any(|(_, entry)| is_of(entry)));

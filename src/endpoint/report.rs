@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 use super::{Refusal, Requirement, Trust, VerifiedRelease};
 use crate::checkpoint::policy::{Policy, SignatureLine, WitnessedBy};
 use crate::checkpoint::{Checkpoint, LogSigned};
-use crate::format::{FormatError, shown};
-use crate::merkle::Hash;
+use crate::format::{FormatError, base64_encode, shown};
+use crate::merkle::{Hash, LeafIndex};
 use crate::note::{Note, NoteSignature};
-use crate::proof::ProofFile;
 use crate::proof::fork::ProvenFork;
+use crate::proof::{ProofBundle, ProofFile};
 use crate::release::{Description, Envelope, Json, Publishers, Statement, format_time, json};
 
 impl VerifiedRelease {
@@ -102,6 +102,21 @@ pub fn proof_json(file: &ProofFile) -> Result<Json<'static>, FormatError> {
         "what": "proof", "index": file.index.get(), "proof": proof,
         "checkpoint": head_json(&head, &file.checkpoint), "note": file.checkpoint.to_string(),
         "leaf_hash": file.extra.as_deref().map(|entry| Hash::leaf(entry).to_hex()),
+    }))
+}
+
+/// A bundle, unverified, with its entries in base64.
+///
+/// # Errors
+/// [`FormatError`] if its note is not a checkpoint.
+pub fn bundle_json(bundle: &ProofBundle) -> Result<Json<'static>, FormatError> {
+    let head = Checkpoint::parse(bundle.checkpoint.text())?;
+    let proof: Vec<String> = bundle.proof.iter().map(Hash::to_base64).collect();
+    let entry = |(index, entry): &(LeafIndex, Vec<u8>)| json!({ "index": index.get(), "leaf_hash": Hash::leaf(entry).to_hex(), "entry": base64_encode(entry) });
+    let entries: Vec<Json<'static>> = bundle.entries.iter().map(entry).collect();
+    Ok(json!({
+        "what": "bundle", "entries": entries, "proof": proof,
+        "checkpoint": head_json(&head, &bundle.checkpoint), "note": bundle.checkpoint.to_string(),
     }))
 }
 

@@ -5,6 +5,7 @@ mod common;
 
 mod asked;
 mod batch;
+mod bundles;
 mod caches;
 mod editors;
 mod export;

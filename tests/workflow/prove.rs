@@ -14,7 +14,7 @@ const VERIFY: &str = "--policy log/endpoint.policy --publishers log/publishers.t
 const SCANNER: &str = "pkg:generic/example/scanner@1.0";
 
 /// A log of one release, `one.bin`, with an auditor and a second vendor.
-fn scene() -> (World, Server) {
+pub fn scene() -> (World, Server) {
     let world = World::new();
     world.run("keygen publisher --name auditor --out auditor.pem").done();
     let kinds = "--kind provenance --kind verification-summary";
@@ -44,7 +44,7 @@ fn proof_path(server: &Server, content: &str) -> String {
     found["releases"][0]["proof"].as_str().unwrap().to_owned()
 }
 
-fn attest(world: &World, server: &Server, predicate_type: &str, predicate: &Value) {
+pub fn attest(world: &World, server: &Server, predicate_type: &str, predicate: &Value) {
     let key = PublisherSigner::from_pem(&String::from_utf8(world.read("auditor.pem")).unwrap()).unwrap();
     let digest = Hash::digest(b"one").to_hex();
     let statement = json!({
@@ -237,7 +237,7 @@ fn a_proof_that_does_not_check_is_not_written() {
 }
 
 /// What `auditor` says about `one.bin`, today.
-fn verified(result: &str) -> Value {
+pub fn verified(result: &str) -> Value {
     json!({
         "policy": { "uri": "https://example.com/policy" }, "resourceUri": SCANNER,
         "timeVerified": "2026-01-31T12:00:00Z", "verificationResult": result,

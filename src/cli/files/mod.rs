@@ -6,7 +6,7 @@ mod replace;
 
 use std::path::{Path, PathBuf};
 
-pub use crate::endpoint::{bundle_path, proof_path};
+pub use crate::endpoint::{FOLDER_BUNDLE, bundle_path, folder_bundle_path, proof_path};
 pub use lock::lock;
 pub use read::{
     hash_artifact, note_signer, open, parse, policy, publisher_key, read, read_publisher_secret, read_secret,
@@ -14,8 +14,10 @@ pub use read::{
 };
 pub use replace::{OutFile, Replacement, create_new, dir_of, is_same, prepare, prepare_out, replace};
 
-/// The proof beside an artifact: its bundle, which may have more than its proof file, or else the proof file.
+/// The proof beside an artifact: its bundle, which may have more than its proof file; or else the proof file, or the bundle
+/// of the folder.
 pub fn proof_beside(artifact: &Path) -> PathBuf {
-    let bundle = bundle_path(artifact);
-    if bundle.exists() { bundle } else { proof_path(artifact) }
+    let own = proof_path(artifact);
+    let others = [bundle_path(artifact), own.clone(), folder_bundle_path(artifact)];
+    others.into_iter().find(|path| path.exists()).unwrap_or(own)
 }

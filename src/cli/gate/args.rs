@@ -16,10 +16,12 @@ Examples:
   treehead gate --config /etc/treehead/gate.toml agent_5.0_amd64.deb
   treehead gate --config /etc/treehead/gate.toml --sha256 61fa...f911 --package acme/agent:5
   treehead gate --config /etc/treehead/gate.toml --batch < arrivals.jsonl
+  treehead gate --config /etc/treehead/gate.toml rules/          all files, by rules.manifest
+  treehead gate --config /etc/treehead/gate.toml rules/ --files-proof rules.tlog-files
 
-The settings name a policy, a publishers file, a memory, folders of proof files, and rules:
+The settings name a policy, a publishers file, a memory, folders of proofs, and rules:
 
-  proofs = [\"/usr/share/treehead/proofs\"]    # folders: SHA256.tlog-proof or FILE.tlog-proof
+  proofs = [\"/usr/share/treehead/proofs\"]    # SHA256.tlog-proof, FILE.tlog-bundle, ...
   fetch = true                               # ask the log of the policy for the rest
 
   [[rule]]
@@ -32,8 +34,8 @@ The first rule that covers a package counts; a package that none covers has to b
 0 says that everything may be installed. docs/installers.md has all settings, the lines of --batch,
 and hooks for apt, containerd and RAUC.")]
 pub struct Gate {
-    /// Artifacts
-    #[arg(value_name = "FILE")]
+    /// Artifacts. A folder is judged by its manifest, DIR.manifest
+    #[arg(value_name = "FILE|DIR")]
     pub files: Vec<PathBuf>,
     /// Settings: whom to trust, where proofs are, and rules
     #[arg(long, value_name = "FILE")]
@@ -45,10 +47,16 @@ pub struct Gate {
     /// order
     #[arg(long, conflicts_with_all = ["files", "sha256", "name", "proof", "package", "package_version", "arch"])]
     pub batch: bool,
+    /// Manifest of a folder, which must have exactly its files [default: DIR.manifest]
+    #[arg(long, value_name = "FILE", requires = "files", conflicts_with_all = ["sha256", "batch", "files_proof"])]
+    pub manifest: Option<PathBuf>,
+    /// Check the files of a folder that this proof covers, instead of all of them
+    #[arg(long, value_name = "FILE", requires = "files", conflicts_with_all = ["sha256", "batch"])]
+    pub files_proof: Option<PathBuf>,
     /// Name of the artifact, if its file has another one
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub name: Option<String>,
-    /// Its proof file; other places are then ignored
+    /// Its proof file or bundle; other places are then ignored
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
     /// Name of its package, which rules go by [default: the name of the artifact]

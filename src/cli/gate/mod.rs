@@ -13,6 +13,7 @@ use super::batch::{Answer, Line, answer_all};
 use super::exit::{self, CliResult, Failure};
 use super::output::{self, GREEN};
 use super::verify::failure::{Places, failure, tell};
+use super::verify::folder::{differs, malformed};
 use super::verify::{add_stated, verified};
 use crate::disk::evidence_dir::EvidenceDir;
 use crate::endpoint::{Arrival, Arrived, BatchLine, Gate, NoProof, OpenError, Ruled, Ruling, Stop};
@@ -45,7 +46,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
 }
 
 /// The artifacts of the command line.
-fn arrivals(args: &Args) -> Result<Vec<Arrival<'_>>, Failure> {
+fn arrivals<'a>(args: &'a Args) -> Result<Vec<Arrival<'a>>, Failure> {
     let of = |artifact| Arrival {
         artifact,
         name: args.name.as_deref(),
@@ -55,17 +56,29 @@ fn arrivals(args: &Args) -> Result<Vec<Arrival<'_>>, Failure> {
         arch: args.arch.as_deref(),
     };
     let facts = [&args.name, &args.package, &args.package_version, &args.arch];
-    let is_of_one = args.sha256.is_some() || args.proof.is_some() || facts.iter().any(|fact| fact.is_some());
+    let files = [&args.proof, &args.manifest, &args.files_proof];
+    let is_of_one = args.sha256.is_some()
+        || files.iter().any(|file| file.is_some())
+        || facts.iter().any(|fact| fact.is_some());
     if is_of_one && args.files.len() > 1 {
         return Err(Failure::Usage(format!(
-            "--sha256, --name, --proof, --package, --package-version and --arch are for one artifact: expected one, saw {}",
+            "--sha256, --name, --proof, --manifest, --files-proof, --package, --package-version and --arch are for one artifact: expected one, saw {}",
             args.files.len()
         )));
     }
-    Ok(match args.sha256 {
-        Some(digest) => vec![of(Arrived::Digest(digest, args.files.first().map(PathBuf::as_path)))],
-        None => args.files.iter().map(|file| of(Arrived::File(file))).collect(),
-    })
+    let arrived = |file: &'a PathBuf| match (&args.manifest, &args.files_proof) {
+        (None, None) => Ok(Arrived::File(file)),
+        _ if !file.is_dir() => Err(Failure::Usage(format!(
+            "{} is no folder: expected the folder of the release's files",
+            output::path(file)
+        ))),
+        (Some(manifest), _) => Ok(Arrived::Folder { dir: file, manifest }),
+        (None, Some(proof)) => Ok(Arrived::Files { dir: file, proof }),
+    };
+    match args.sha256 {
+        Some(digest) => Ok(vec![of(Arrived::Digest(digest, args.files.first().map(PathBuf::as_path)))]),
+        None => args.files.iter().map(|file| arrived(file).map(of)).collect(),
+    }
 }
 
 fn answer(group: Vec<Line>, gate: &Gate, places: &Places, json: bool) -> Vec<Answer> {
@@ -105,7 +118,7 @@ struct Told {
 fn told(arrival: &Arrival<'_>, ruled: Ruled, places: &Places) -> (Told, Option<Failure>) {
     let Ruled { digest, ruling } = ruled;
     let package = arrival.package();
-    let file = arrival.artifact.file().map(Path::to_string_lossy);
+    let file = arrival.artifact.path().map(Path::to_string_lossy);
     let title = match (&file, digest) {
         _ if arrival.package.is_some() => package.to_owned(),
         (Some(file), _) => file.clone().into_owned(),
@@ -151,6 +164,14 @@ fn stopped(stop: Stop, places: &Places) -> (Failure, Map<String, Value>) {
     let message = stop.to_string();
     let failure = match stop {
         Stop::Artifact(error) => error.into(),
+        Stop::File(error) => error.into(),
+        Stop::Folder(error) => error.into(),
+        Stop::Malformed { path, source } => malformed("manifest-malformed", &path, &source),
+        Stop::Differs { dir, files, differences } => {
+            let (failure, lists) = differs(&dir, files, &differences);
+            about.extend(lists);
+            failure
+        }
         Stop::NoProof(NoProof::NotFetched(error)) => Failure::unsigned(error),
         Stop::NoProof(why) if why.is_certain() => Failure::refused(why.code(), message, advice(&why)),
         Stop::NoProof(NoProof::NoAddress) => {

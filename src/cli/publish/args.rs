@@ -25,7 +25,8 @@ Examples:
       --proofs proofs
 
 The first writes scanner-4.2.0.tar.gz.tlog-proof: ship it beside the artifact. The second gives
-names to two files that are both called scanner. If a file's own name has a =, write ./a=b. The
+names to two files that are both called scanner, and also writes proofs/release.tlog-bundle, which
+proves both. If a file's own name has a =, write ./a=b. The
 third shows the statement it would sign, with the number after the log's highest. The fourth is a
 release of all files in a folder: it writes rules.manifest, and publishes that.
 
@@ -79,10 +80,14 @@ pub struct Publish {
     #[arg(long, value_name = "NAME")]
     pub origin: Option<String>,
     /// Where to write the proof: a file, also one bundle for all artifacts, NAME.tlog-bundle; or a directory, which
-    /// gets NAME.tlog-proof for each artifact
-    /// [default: FILE.tlog-proof beside each FILE]
+    /// gets NAME.tlog-proof for each artifact, and of several artifacts release.tlog-bundle
+    /// [default: FILE.tlog-proof beside each FILE; several in one folder also get release.tlog-bundle there]
     #[arg(long, value_name = "FILE|DIR")]
     pub out: Option<PathBuf>,
+    /// Write one bundle for all artifacts, or with --from for all releases, at most 4,096, to this file, whose name
+    /// ends in .tlog-bundle
+    #[arg(long, value_name = "FILE", value_parser = parse_bundle)]
+    pub bundle: Option<PathBuf>,
     /// With --from: directory for the proof of each release, created if missing; files are named by leaf hash
     #[arg(long, value_name = "DIR", requires = "from", conflicts_with = "files")]
     pub proofs: Option<PathBuf>,
@@ -95,6 +100,11 @@ pub struct Publish {
     pub wait: Option<Wait>,
     #[command(flatten)]
     pub patience: Patience,
+}
+
+fn parse_bundle(text: &str) -> Result<PathBuf, String> {
+    let is_one = text.strip_suffix(".tlog-bundle").is_some_and(|name| !name.is_empty());
+    is_one.then(|| text.into()).ok_or_else(|| "expected a name that ends in .tlog-bundle".to_owned())
 }
 
 /// Parses a number, `auto` or `time`.

@@ -1,6 +1,6 @@
 //! `publish DIR --manifest`: a release of all files in a folder, whose artifact is their manifest.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::Publish;
 use super::artifact::Artifact;
@@ -8,8 +8,8 @@ use super::target::NOT_SENT;
 use crate::cli::exit::Failure;
 use crate::cli::files::{self, OutFile};
 use crate::cli::output::say;
-use crate::endpoint::manifest_of_folder;
-use crate::release::{MANIFEST_EXTENSION, ManifestRef};
+use crate::endpoint::{manifest_of_folder, manifest_path};
+use crate::release::ManifestRef;
 
 /// A folder whose manifest is written.
 pub struct Folder {
@@ -33,7 +33,7 @@ pub fn read(args: &Publish, json: bool) -> Result<Option<Folder>, Failure> {
             "{dir} is no folder: expected one with --manifest, or a file without it"
         )));
     }
-    let path = out.clone().map_or_else(|| beside(dir), Ok)?;
+    let path = out.clone().map_or_else(|| manifest_path(dir), Ok)?;
     for place in [Some(&path), args.out.as_ref()].into_iter().flatten() {
         check_outside(dir, place)?;
     }
@@ -47,15 +47,6 @@ pub fn read(args: &Publish, json: bool) -> Result<Option<Folder>, Failure> {
         say(&format!("wrote {} with {} files", path.display(), manifest.files().len()));
     }
     Ok(Some(Folder { artifact: Artifact { name, path }, manifest: manifest.reference() }))
-}
-
-/// `rules.manifest` beside `rules/`, also where the folder is called `.`.
-fn beside(dir: &Path) -> Result<PathBuf, Failure> {
-    let whole = dir.canonicalize().map_err(|e| Failure::io("read", dir, &e))?;
-    let dir = if dir.file_name().is_some() { dir } else { &whole };
-    let mut name = dir.file_name().unwrap_or("root".as_ref()).to_owned();
-    name.push(MANIFEST_EXTENSION);
-    Ok(dir.with_file_name(name))
 }
 
 /// A file in the folder would change the release that it describes.

@@ -12,13 +12,14 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Instant;
 
 use super::args::Publish;
-use super::proofs::ProofDir;
+use super::proofs::Proofs;
 use super::report::{Report, Told};
-use super::target::{sign, target};
+use super::target::{NOT_SENT, sign, target};
 use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::{output, releases_file};
 use crate::client::{BatchAnswer, BatchWriter, ClientError, ProblemCode, RefusedEntry, Wait};
+use crate::proof::MAX_BUNDLE_ENTRIES;
 use crate::release::Release;
 use crate::signing::Signers;
 
@@ -32,8 +33,10 @@ const ENTRIES_PER_REQUEST: usize = 1_000;
 const LINES_PER_ROUND: usize = 8_192;
 
 pub fn publish(args: &Publish, from: &Path, signers: &Signers, json: bool) -> CliResult {
-    if args.wait == Some(Wait::Sequenced) && args.proofs.is_some() {
-        return Err(Failure::no_proof_yet("--proofs"));
+    for (option, given) in [("--proofs", args.proofs.is_some()), ("--bundle", args.bundle.is_some())] {
+        if given && args.wait == Some(Wait::Sequenced) {
+            return Err(Failure::no_proof_yet(option));
+        }
     }
     // Reads the whole file before anything is sent: an error in the last line is found first.
     let mut total = 0_u64;
@@ -41,11 +44,19 @@ pub fn publish(args: &Publish, from: &Path, signers: &Signers, json: bool) -> Cl
         total += 1;
         Ok(())
     })?;
+    if args.bundle.is_some() && total > MAX_BUNDLE_ENTRIES as u64 {
+        return Err(Failure::Usage(format!(
+            "--bundle: expected at most {MAX_BUNDLE_ENTRIES} releases in {}, saw {total}; {NOT_SENT}",
+            from.display()
+        )));
+    }
     let bar = output::progress("publishing", total, "releases");
     let talk = bar.clone();
     let log = Connection::open(&args.log, args.patience, move |line| talk.suspend(|| output::say(line)))?;
     let (logs, origin) = bar.suspend(|| target(&args.trusted, args.origin.as_deref(), &log, json))?;
-    let proofs = args.proofs.as_ref().map(|dir| ProofDir::open(dir, logs, signers)).transpose()?;
+    let wants_proofs = args.proofs.is_some() || args.bundle.is_some();
+    let open = || Proofs::open(args.proofs.as_deref(), args.bundle.as_ref(), logs, signers);
+    let proofs = wants_proofs.then(open).transpose()?;
     let report = Mutex::new(Report::new(json));
     let run = Run {
         log: &log,
@@ -59,6 +70,10 @@ pub fn publish(args: &Publish, from: &Path, signers: &Signers, json: bool) -> Cl
     let sent = run.send_all(from, &origin, signers);
     bar.finish_and_clear();
     let report = report.into_inner().expect("senders do not panic");
+    let sent = sent.and_then(|()| match proofs {
+        Some(proofs) if report.is_whole(total) => proofs.write_bundle(&log),
+        _ => Ok(None),
+    });
     report.finish(from, sent, total, started.elapsed())
 }
 
@@ -66,7 +81,7 @@ pub fn publish(args: &Publish, from: &Path, signers: &Signers, json: bool) -> Cl
 struct Run<'a> {
     log: &'a Connection,
     wait: Wait,
-    proofs: Option<&'a ProofDir<'a>>,
+    proofs: Option<&'a Proofs<'a>>,
     report: &'a Mutex<Report>,
     bar: &'a indicatif::ProgressBar,
     /// A sender has given up: nothing more is read.

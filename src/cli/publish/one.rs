@@ -41,7 +41,7 @@ pub fn publish(args: &Publish, signers: &Signers, json: bool) -> CliResult {
     }
     let wait = args.wait.unwrap_or_default();
     let (entry, appended) = sequence::append(&log, sequence, &mut release, signers, wait)?;
-    let mut written = Vec::new();
+    let mut written: Vec<PathBuf> = Vec::new();
     let saved = save(&log, (&entry, signers), wait, logs.as_deref(), proofs, &mut written);
     // The release is in the log, even if its proof can't be saved: say that first.
     tell(&release, &appended, wait, &written, json)?;
@@ -90,14 +90,16 @@ fn release(
     About { kind, purl, channel, sequence, source, audience, manifest }.release(artifacts)
 }
 
-/// The paths of the proofs, each once; none for a release that is only sequenced, which has no proof yet.
+/// The paths of the proofs and of the bundle, each once; none for a release that is only sequenced, which has no proof yet.
 fn proof_paths(args: &Publish, artifacts: &[Artifact]) -> Result<Vec<PathBuf>, Failure> {
     if args.wait == Some(Wait::Sequenced) {
-        return match &args.out {
-            None => Ok(Vec::new()),
-            Some(_) => Err(Failure::no_proof_yet("--out")),
+        return match (&args.out, &args.bundle) {
+            (None, None) => Ok(Vec::new()),
+            (Some(_), _) => Err(Failure::no_proof_yet("--out")),
+            (None, Some(_)) => Err(Failure::no_proof_yet("--bundle")),
         };
     }
+    let bundle = args.bundle.clone().or_else(|| folder_bundle(args, artifacts));
     let mut paths: Vec<PathBuf> = match &args.out {
         None => artifacts.iter().map(|artifact| files::proof_path(&artifact.path)).collect(),
         Some(out) if is_directory(out) => {
@@ -105,9 +107,26 @@ fn proof_paths(args: &Publish, artifacts: &[Artifact]) -> Result<Vec<PathBuf>, F
         }
         Some(out) => vec![out.clone()],
     };
+    paths.extend(bundle);
     paths.sort();
     paths.dedup();
     Ok(paths)
+}
+
+/// Several artifacts whose proofs go into one folder also get a bundle there, under the name that endpoints look for.
+fn folder_bundle(args: &Publish, artifacts: &[Artifact]) -> Option<PathBuf> {
+    let [first, rest @ ..] = artifacts else { return None };
+    let beside = files::folder_bundle_path(&first.path);
+    let is_one_folder = rest.iter().all(|other| files::folder_bundle_path(&other.path) == beside);
+    match &args.out {
+        _ if rest.is_empty() => None,
+        Some(out) => is_directory(out).then(|| out.join(files::FOLDER_BUNDLE)),
+        None => is_one_folder.then_some(beside),
+    }
+}
+
+fn is_bundle(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "tlog-bundle")
 }
 
 fn is_directory(path: &Path) -> bool {
@@ -121,7 +140,7 @@ fn save(
     wait: Wait,
     logs: Option<&[LogKey]>,
     places: Vec<Replacement>,
-    written: &mut Vec<String>,
+    written: &mut Vec<PathBuf>,
 ) -> CliResult {
     if places.is_empty() {
         return Ok(());
@@ -131,9 +150,8 @@ fn save(
     check_answer(&proof, entry, logs)?;
     warn_of_another_signature(&proof, signers.keys());
     for place in places {
-        let path = place.path().display().to_string();
-        let is_bundle = place.path().extension().is_some_and(|ending| ending == "tlog-bundle");
-        let bundle = is_bundle.then(|| ProofBundle::join(std::slice::from_ref(&proof)));
+        let path = place.path().to_owned();
+        let bundle = is_bundle(&path).then(|| ProofBundle::join(std::slice::from_ref(&proof)));
         let bundle = bundle.transpose().map_err(|e| {
             Failure::CouldNotTell(format!("{} answered with a proof for no bundle: {e}", log.url()))
         })?;
@@ -144,7 +162,7 @@ fn save(
     Ok(())
 }
 
-fn tell(release: &Release, appended: &Appended, wait: Wait, written: &[String], json: bool) -> CliResult {
+fn tell(release: &Release, appended: &Appended, wait: Wait, written: &[PathBuf], json: bool) -> CliResult {
     let Appended { index, duplicate, leaf_hash, highest, warnings } = appended;
     let Release { purl, channel, sequence, .. } = release;
     let mut lines = match wait {
@@ -156,12 +174,17 @@ fn tell(release: &Release, appended: &Appended, wait: Wait, written: &[String], 
         (false, Some(highest)) => format!("sequence {sequence} of channel {channel}, after {highest}\n"),
         (false, None) => format!("sequence {sequence} of channel {channel}\n"),
     };
-    if !written.is_empty() {
-        lines += &format!("proof  {}\n", written.join("\n       "));
+    let shown = |path: &PathBuf| path.display().to_string();
+    let (bundles, proofs): (Vec<_>, Vec<_>) = written.iter().partition(|path| is_bundle(path));
+    let proofs: Vec<String> = proofs.into_iter().map(shown).collect();
+    let bundle = bundles.into_iter().map(shown).next();
+    if !proofs.is_empty() {
+        lines += &format!("proof  {}\n", proofs.join("\n       "));
     }
+    bundle.iter().for_each(|bundle| lines += &format!("bundle {bundle}\n"));
     let object = json!({
         "ok": true, "log": release.log, "purl": purl.as_str(), "channel": channel, "sequence": sequence,
-        "index": index.get(), "leaf_hash": leaf_hash.to_hex(), "duplicate": duplicate, "proofs": written,
+        "index": index.get(), "leaf_hash": leaf_hash.to_hex(), "duplicate": duplicate, "proofs": proofs, "bundle": bundle,
         "highest": highest, "warnings": warnings.iter().map(warning_object).collect::<Vec<_>>(),
     });
     if !json {

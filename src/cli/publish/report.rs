@@ -84,7 +84,7 @@ impl Report {
         &mut self,
         told: &Told,
         answer: BatchAnswer,
-        proof: Option<Result<PathBuf, Failure>>,
+        proof: Option<Result<Option<PathBuf>, Failure>>,
     ) -> CliResult {
         let (mut object, place, line) = (told.object(), told.place, told.line);
         if let Some(error) = answer.error {
@@ -99,12 +99,12 @@ impl Report {
             object["warnings"] = answer.warnings.iter().map(warning_object).collect();
             answer.warnings.iter().for_each(|warning| self.warned.add(line, &warning_line(warning)));
             match proof {
-                Some(Ok(path)) => object["proof"] = path.display().to_string().into(),
+                Some(Ok(Some(path))) => object["proof"] = path.display().to_string().into(),
                 Some(Err(failure)) => {
                     self.unsaved.add(line, failure.message());
                     object["proof_error"] = failure.message().into();
                 }
-                None => {}
+                Some(Ok(None)) | None => {}
             }
         }
         self.tell(place, object)
@@ -144,12 +144,24 @@ impl Report {
         output::file(lines.as_bytes())
     }
 
-    /// Reports the result of the whole run.
-    pub fn finish(mut self, from: &Path, sent: CliResult, total: u64, time: Duration) -> CliResult {
+    /// Tells whether all releases are in the log and no proof is missing.
+    pub const fn is_whole(&self, total: u64) -> bool {
+        self.added + self.known == total && self.unsaved.count == 0
+    }
+
+    /// Reports the result of the whole run; `sent` has the path of the bundle, if one was written.
+    pub fn finish(
+        mut self,
+        from: &Path,
+        sent: Result<Option<PathBuf>, Failure>,
+        total: u64,
+        time: Duration,
+    ) -> CliResult {
         // Objects after a line without an answer.
         let rest: String =
             std::mem::take(&mut self.waiting).values().map(|object| format!("{object}\n")).collect();
         output::file(rest.as_bytes())?;
+        let ok = sent.is_ok() && self.is_whole(total);
         let Self { json, added, known, refused, unsaved, warned, code, advice, .. } = self;
         if !json {
             warned.named.iter().for_each(|warning| output::say(warning));
@@ -163,19 +175,21 @@ impl Report {
             refused.count,
             if total == 1 { "release" } else { "releases" }
         );
-        let ok = sent.is_ok() && added + known == total && unsaved.count == 0;
         let seconds = time.as_secs_f64();
+        let bundle = sent.as_ref().ok().and_then(Option::as_ref).map(|path| path.display().to_string());
         let summary = json!({
             "ok": ok, "total": total, "added": added, "known": known, "refused": refused.count,
-            "unsaved_proofs": unsaved.count, "warnings": warned.count, "seconds": seconds,
+            "unsaved_proofs": unsaved.count, "warnings": warned.count, "bundle": bundle,
+            "seconds": seconds,
         });
         if ok {
             #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
             let rate = total as f64 / seconds;
+            let bundle = bundle.map(|bundle| format!("bundle {bundle}\n")).unwrap_or_default();
             return output::result(
                 json,
                 &summary,
-                &format!("{done}\n{seconds:.1} s, {rate:.0} releases/s\n"),
+                &format!("{done}\n{bundle}{seconds:.1} s, {rate:.0} releases/s\n"),
             );
         }
         if json {

@@ -73,7 +73,8 @@ pub struct Verify {
     /// With --manifest: write the whole manifest here if all is well, also after a delta
     #[arg(long, value_name = "FILE", requires = "manifest")]
     pub write_manifest: Option<PathBuf>,
-    /// One proof file or bundle for all of them [default: FILE.tlog-bundle of each, or else FILE.tlog-proof]
+    /// One proof file or bundle for all of them [default: FILE.tlog-bundle of each, or else
+    /// FILE.tlog-proof, or else release.tlog-bundle in its folder]
     #[arg(long, value_name = "FILE")]
     pub proof: Option<PathBuf>,
     /// Name of the artifact you want, as in the release; the name of FILE is then ignored

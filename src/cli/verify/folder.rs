@@ -19,9 +19,6 @@ use crate::merkle::Hash;
 use crate::proof::{FilesProof, MAX_FILES_PROOF_BYTES, MAX_PROOF_BYTES};
 use crate::release::{DeltaError, FileManifest, MAX_MANIFEST_BYTES};
 
-/// Most paths that a refusal names of each kind.
-const NAMED: usize = 5;
-
 /// The parts of `treehead verify` that all of this needs.
 struct Run<'a> {
     args: &'a Verify,
@@ -177,26 +174,7 @@ impl Run<'_> {
         if differences.is_empty() {
             return Ok(());
         }
-        let FolderDifferences { missing, changed, extra } = &differences;
-        let kinds = [("missing", missing), ("changed", changed), ("extra", extra)];
-        let words: Vec<String> =
-            kinds.iter().filter(|(_, of)| !of.is_empty()).map(|(kind, of)| named(kind, of)).collect();
-        let message = format!(
-            "{} has other files: expected the {count} files of the manifest, saw {}",
-            output::path(dir),
-            words.join(", ")
-        );
-        let refusal = Failure::refused(
-            "not-in-manifest",
-            message,
-            "Do not install it; fetch these files again, and remove those that the manifest does not list.",
-        );
-        let about: Map<String, Value> = kinds
-            .iter()
-            .map(|(kind, of)| {
-                ((*kind).to_owned(), of.iter().map(|difference| difference.path.as_str()).collect())
-            })
-            .collect();
+        let (refusal, about) = differs(dir, count, &differences);
         exit::tell(&refusal, self.json, about);
         Failure::worst(std::iter::once(&refusal))
     }
@@ -208,20 +186,20 @@ fn of_manifest(manifest: &FileManifest, folder: Option<&Path>) -> String {
     format!("{which} {files} files, root {root}")
 }
 
-/// `2 changed ("a", "b", which is a symbolic link)`.
-fn named(kind: &str, of: &[Difference]) -> String {
-    let name = |difference: &Difference| {
-        let seen = difference.seen.map(|seen| format!(", which is {seen}")).unwrap_or_default();
-        quote(&difference.path) + &seen
-    };
-    let mut names: Vec<String> = of.iter().take(NAMED).map(name).collect();
-    if of.len() > NAMED {
-        names.push("...".to_owned());
-    }
-    format!("{} {kind} ({})", of.len(), names.join(", "))
+/// The refusal of a folder with other files than these many of its release, and its lists for machines.
+pub fn differs(dir: &Path, files: usize, differences: &FolderDifferences) -> (Failure, Map<String, Value>) {
+    let refusal = Failure::refused(
+        "not-in-manifest",
+        differences.in_words(dir, files),
+        "Do not install it; fetch these files again, and remove those that the manifest does not list.",
+    );
+    let paths = |of: &[Difference]| of.iter().map(|difference| difference.path.as_str()).collect();
+    let about = differences.lists().into_iter().map(|(kind, of)| (kind.to_owned(), paths(of)));
+    (refusal, about.collect())
 }
 
-fn malformed(code: &str, path: &Path, error: &FormatError) -> Failure {
+/// The refusal of a malformed manifest, or of a malformed proof of files.
+pub fn malformed(code: &str, path: &Path, error: &FormatError) -> Failure {
     let message = format!("{}: {error}", output::path(path));
     Failure::refused(code, message, "Do not install it; fetch the file again.")
 }

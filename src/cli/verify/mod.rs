@@ -4,7 +4,7 @@ pub mod args;
 mod artifacts;
 mod batch;
 pub mod failure;
-mod folder;
+pub mod folder;
 pub mod verified;
 
 use std::path::Path;

@@ -5,6 +5,7 @@
 //! it: beside the artifact, in folders, and in the log by the artifact's digest.
 
 mod at_hand;
+mod content;
 mod fetch;
 mod rules;
 mod ruling;
@@ -15,17 +16,18 @@ use std::path::Path;
 use super::check_error::Notice;
 use super::open::parse;
 use super::{
-    Artifact, BatchArrival, BatchArtifact, Endpoint, Freshness, MAX_TRUST_BYTES, Online, OpenError,
-    OwnedPins, Question, TrustFile, Verdict, hash_artifacts, stated, verify,
+    BatchArrival, BatchArtifact, CheckError, Endpoint, Freshness, MAX_TRUST_BYTES, Online, OpenError,
+    OwnedPins, Question, Refusal, TrustFile, Verdict, stated, verify,
 };
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::merkle::Hash;
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 use at_hand::{AtHand, choose};
+use content::{Content, read_all};
 use fetch::Fetcher;
 use rules::Facts;
 
-pub use at_hand::{bundle_path, proof_path};
+pub use at_hand::{FOLDER_BUNDLE, bundle_path, folder_bundle_path, proof_path};
 pub use rules::{PurlTemplate, Rule, TemplateError, Unlogged};
 pub use ruling::{NoProof, Ruled, Ruling, Stop};
 pub use settings::{GateSettings, MAX_GATE_BYTES};
@@ -54,24 +56,29 @@ pub struct Arrival<'a> {
     pub arch: Option<&'a str>,
 }
 
-/// A file, or the digest that the installer computed.
+/// A file, the digest that the installer computed, or a folder whose files are released by a manifest.
 #[derive(Debug, Clone, Copy)]
 pub enum Arrived<'a> {
-    /// A file, which the gate hashes if it needs a proof.
+    /// A file, which the gate hashes if it needs a proof. A folder stands for its manifest beside it, as in [`manifest_path`].
+    ///
+    /// [`manifest_path`]: super::manifest_path
     File(&'a Path),
     /// A digest. The file is not read; its proof file may lie beside it.
     Digest(Hash, Option<&'a Path>),
-}
-
-impl<'a> Arrived<'a> {
-    /// The file, if there is one.
-    #[must_use]
-    pub const fn file(self) -> Option<&'a Path> {
-        match self {
-            Self::File(file) => Some(file),
-            Self::Digest(_, file) => file,
-        }
-    }
+    /// A folder that must have exactly the files of a manifest. The proof is that of the manifest.
+    Folder {
+        /// The folder.
+        dir: &'a Path,
+        /// The manifest file.
+        manifest: &'a Path,
+    },
+    /// The files of a folder that a `.tlog-files` file covers. The proof is that of their manifest, which need not be there.
+    Files {
+        /// The folder.
+        dir: &'a Path,
+        /// The proof of the files.
+        proof: &'a Path,
+    },
 }
 
 impl<'a> Arrival<'a> {
@@ -81,15 +88,15 @@ impl<'a> Arrival<'a> {
         Self { artifact, name: None, proof: None, package: None, version: None, arch: None }
     }
 
-    /// The name of the artifact or its file: a path or a last segment.
+    /// The name of the artifact, its file or its folder: a path or a last segment.
     fn file_name(&self) -> Option<&'a str> {
-        self.name.or_else(|| self.artifact.file().and_then(Path::to_str))
+        self.name.or_else(|| self.artifact.path().and_then(Path::to_str))
     }
 
     /// The name that rules go by. Empty, if there is none.
     #[must_use]
     pub fn package(&self) -> &'a str {
-        let last = || self.file_name().and_then(|name| name.rsplit('/').next());
+        let last = || self.file_name().and_then(|name| name.trim_end_matches('/').rsplit('/').next());
         self.package.or_else(last).unwrap_or_default()
     }
 }
@@ -117,7 +124,7 @@ struct Case<'a> {
     /// Its place among the arrivals.
     at: usize,
     arrival: &'a Arrival<'a>,
-    digest: Hash,
+    content: Content,
     pins: OwnedPins,
     unlogged: Unlogged,
     proof: Option<Vec<u8>>,
@@ -130,9 +137,10 @@ impl Case<'_> {
         self.proof.as_deref().unwrap_or_default()
     }
 
-    fn question<'q>(&'q self, proof: &'q [u8], freshness: Freshness) -> Question<'q> {
-        let artifact = Artifact::File { digest: &self.digest, name: self.arrival.file_name() };
-        Question { artifact, proof, freshness, pins: self.pins.pins() }
+    /// The questions to judge a proof by, at least one.
+    fn questions<'q>(&'q self, proof: &'q [u8], freshness: Freshness) -> Vec<Question<'q>> {
+        let artifacts = self.content.artifacts(self.arrival.file_name()).into_iter();
+        artifacts.map(|artifact| Question { artifact, proof, freshness, pins: self.pins.pins() }).collect()
     }
 
     fn no_proof(&self, why: NoProof) -> Ruling {
@@ -141,27 +149,6 @@ impl Case<'_> {
             Unlogged::Require | Unlogged::Skip => Ruling::Stopped(Box::new(why.into())),
         }
     }
-}
-
-/// Sets the digests, and removes the cases whose files can't be hashed.
-fn hash(cases: &mut Vec<Case<'_>>, ruled: &mut [Ruled]) {
-    let file = |case: &Case<'_>| match case.arrival.artifact {
-        Arrived::File(file) => Some(file.to_owned()),
-        Arrived::Digest(..) => None,
-    };
-    let files: Vec<_> = cases.iter().filter_map(file).collect();
-    let mut hashed = hash_artifacts(&files).into_iter();
-    cases.retain_mut(|case| {
-        let digest = match case.arrival.artifact {
-            Arrived::File(_) => hashed.next().expect("one for each file"),
-            Arrived::Digest(digest, _) => Ok(digest),
-        };
-        match digest {
-            Ok(digest) => (case.digest, ruled[case.at].digest) = (digest, Some(digest)),
-            Err(ref error) => ruled[case.at].ruling = Ruling::Stopped(Box::new(error.clone().into())),
-        }
-        digest.is_ok()
-    });
 }
 
 impl Gate {
@@ -206,18 +193,25 @@ impl Gate {
             arrivals.iter().map(|_| Ruled { digest: None, ruling: unruled() }).collect();
         let (mut cases, mut fetcher) = (Vec::new(), None);
         for mut case in self.cases(arrivals, &mut ruled) {
-            let AtHand { proofs, tried, unreadable } =
-                AtHand::find(case.arrival, &case.digest, &self.settings.proofs);
-            let first = proofs.first().cloned();
-            case.proof = self.choose(&case, proofs, freshness);
+            let AtHand { proofs, others, tried, unreadable } =
+                AtHand::find(case.arrival, &case.content, &self.settings.proofs);
+            let first = others.into_iter().next();
+            let offline = self.choose(&case, proofs, freshness);
+            // The log may have the attestations that the proof at hand lacks.
+            let is_enough = offline.as_ref().is_some_and(|(_, lacks)| !lacks);
+            case.proof = offline.map(|(proof, _)| proof);
             let mut why = unreadable.map_or(NoProof::NotAtHand { tried }, NoProof::Unreadable);
-            if case.proof.is_none() && self.settings.fetch && case.arrival.proof.is_none() {
+            if let Some(digest) = case
+                .content
+                .digest()
+                .filter(|_| !is_enough && self.settings.fetch && case.arrival.proof.is_none())
+            {
                 let fetcher =
                     fetcher.get_or_insert_with(|| Fetcher::new(&self.endpoint, self.settings.log.as_deref()));
-                match fetcher.proofs(&case.digest, case.pins.package.as_ref()) {
+                match fetcher.proofs(digest, case.pins.package.as_ref()) {
                     Ok(proofs) => {
                         let first = proofs.first().cloned();
-                        case.proof = self.choose(&case, proofs, freshness).or(first);
+                        case.proof = self.choose(&case, proofs, freshness).map(|(proof, _)| proof).or(first);
                         case.is_fetched = true;
                     }
                     Err(error) => why = error,
@@ -236,14 +230,24 @@ impl Gate {
         ruled
     }
 
-    fn choose(&self, case: &Case<'_>, proofs: Vec<Vec<u8>>, freshness: Freshness) -> Option<Vec<u8>> {
+    /// Picks a proof, and tells whether it lacks attestations and nothing else.
+    fn choose(&self, case: &Case<'_>, proofs: Vec<Vec<u8>>, freshness: Freshness) -> Option<(Vec<u8>, bool)> {
         let trust = self.endpoint.trust();
-        choose(proofs, &case.digest, |proof| verify(&case.question(proof, freshness), trust, None).is_ok())
+        let first_error = |proof: &[u8]| {
+            let questions = case.questions(proof, freshness);
+            questions.iter().find_map(|question| verify(question, trust, None).err())
+        };
+        let artifacts = case.content.artifacts(None);
+        let proof = choose(proofs, artifacts[0], |proof| first_error(proof).is_none())?;
+        let lacks = self.settings.fetch
+            && !trust.gate.is_empty()
+            && matches!(first_error(&proof), Some(Refusal::Attestations { .. }));
+        Some((proof, lacks))
     }
 
-    /// Applies the rules: the artifacts that need a proof, hashed.
+    /// Applies the rules: the artifacts that need a proof, read.
     fn cases<'a>(&self, arrivals: &'a [Arrival<'a>], ruled: &mut [Ruled]) -> Vec<Case<'a>> {
-        let mut cases = Vec::new();
+        let mut wanted = Vec::new();
         for (at, arrival) in arrivals.iter().enumerate() {
             let rule = self.settings.rule(arrival.package());
             let unlogged = rule.map_or(Unlogged::Require, |rule| rule.unlogged);
@@ -262,10 +266,20 @@ impl Gate {
                     continue;
                 }
             }
-            let (digest, proof) = (Hash::EMPTY_ROOT, None);
-            cases.push(Case { at, arrival, digest, pins, unlogged, proof, is_fetched: false });
+            wanted.push((at, arrival, pins, unlogged));
         }
-        hash(&mut cases, ruled);
+        let contents = read_all(&wanted.iter().map(|(_, arrival, ..)| *arrival).collect::<Vec<_>>());
+        let mut cases = Vec::new();
+        for ((at, arrival, pins, unlogged), content) in wanted.into_iter().zip(contents) {
+            match content {
+                Ok(content) => {
+                    ruled[at].digest = content.digest().copied();
+                    let (proof, is_fetched) = (None, false);
+                    cases.push(Case { at, arrival, content, pins, unlogged, proof, is_fetched });
+                }
+                Err(stop) => ruled[at].ruling = Ruling::Stopped(stop),
+            }
+        }
         cases
     }
 
@@ -274,20 +288,30 @@ impl Gate {
         if cases.is_empty() {
             return;
         }
-        let questions: Vec<Question<'_>> =
-            cases.iter().map(|case| case.question(case.proof(), freshness)).collect();
-        let is_online = |at: usize| self.settings.online || cases[at].is_fetched;
-        let online = (0..cases.len()).any(is_online).then_some(Online::At(self.settings.log.as_deref()));
+        let asked: Vec<(&Case<'_>, Question<'_>)> = cases
+            .iter()
+            .flat_map(|case| case.questions(case.proof(), freshness).into_iter().map(move |q| (case, q)))
+            .collect();
+        let is_online = |at: usize| self.settings.online || asked[at].0.is_fetched;
+        let online = (0..asked.len()).any(is_online).then_some(Online::At(self.settings.log.as_deref()));
+        let questions: Vec<Question<'_>> = asked.iter().map(|(_, question)| question.clone()).collect();
         let checked = self.endpoint.check_some_online(&questions, online, is_online);
         let verdicts: Vec<Verdict> = match checked.verdicts {
             Ok(verdicts) => verdicts,
-            Err(error) => cases.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => questions.iter().map(|_| Err(error.clone())).collect(),
         };
-        for (case, verdict) in cases.iter().zip(verdicts) {
-            ruled[case.at].ruling = match verdict {
-                Ok(accepted) => Ruling::Proven(Box::new(accepted)),
+        let mut verdicts = verdicts.into_iter();
+        for case in cases {
+            let count = case.content.artifacts(None).len();
+            let parts: Result<Vec<_>, CheckError> = verdicts.by_ref().take(count).collect();
+            ruled[case.at].ruling = match parts.map(|mut parts| parts.pop()) {
+                Ok(Some(accepted)) => match case.content.compare() {
+                    Ok(()) => Ruling::Proven(Box::new(accepted)),
+                    Err(stop) => Ruling::Stopped(stop),
+                },
+                Ok(None) => unreachable!("a verdict for each question, and a question for each case"),
                 Err(error) => {
-                    let of = Artifact::File { digest: &case.digest, name: None };
+                    let of = case.content.artifacts(None)[0];
                     let stated = stated(case.proof(), of, self.endpoint.trust()).map(Box::new);
                     Ruling::Stopped(Box::new(Stop::Refused { error, stated }))
                 }

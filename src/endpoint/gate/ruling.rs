@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::super::{Accepted, ArtifactError, CheckError, FileError, Stated};
+use super::super::{Accepted, ArtifactError, CheckError, FileError, FolderDifferences, FolderError, Stated};
 use super::TemplateError;
-use crate::client::ClientError;
+use crate::client::{BundleError, ClientError};
+use crate::format::FormatError;
 use crate::merkle::Hash;
 
 /// The decision about an artifact.
 #[derive(Debug)]
 pub struct Ruled {
-    /// Its SHA-256, unless it could not be read or a rule skips it.
+    /// Its SHA-256, of a folder that of its manifest, unless it could not be read or a rule skips it.
     pub digest: Option<Hash>,
     /// The decision.
     pub ruling: Ruling,
@@ -36,6 +37,30 @@ pub enum Stop {
     /// It could not be hashed.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
+    /// A manifest, or a proof of files, could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A manifest, or a proof of files, is malformed.
+    #[error("{}: {source}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        source: FormatError,
+    },
+    /// A folder can't be compared with its release.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// Its release is proven, and the folder has other files.
+    #[error("{}", differences.in_words(dir, *files))]
+    Differs {
+        /// The folder.
+        dir: PathBuf,
+        /// The number of files that it must have.
+        files: usize,
+        /// Its other files.
+        differences: FolderDifferences,
+    },
     /// The rule can't be applied.
     #[error(transparent)]
     Rule(#[from] TemplateError),
@@ -82,6 +107,9 @@ pub enum NoProof {
         /// The log's address.
         address: String,
     },
+    /// A log has the release, but its attestations could not be gathered.
+    #[error(transparent)]
+    NoBundle(BundleError),
     /// The policy has no address of a log.
     #[error("the policy has no address of a log")]
     NoAddress,

@@ -1,7 +1,8 @@
 // "Verify a file": drop it, and the verdict is that of `treehead verify`.
 
 import { code, el, facts, notice, sentence, show } from "./dom.js";
-import { proofFile, prove, proven, readEntry, withdrawalsOf } from "./proofs.js";
+import { proofFile, proofWords, prove, proven, readEntry, withdrawalsOf } from "./proofs.js";
+import { rowElement } from "./rows.js";
 import * as words from "./words.js";
 
 /** Most releases of one file that are judged. */
@@ -24,7 +25,7 @@ export function dropZone(session, row) {
       { for: input.id },
       el("strong", {}, "Choose a file"),
       " or drop it here",
-      !row && ", with its .tlog-proof if you have it",
+      !row && ", with its .tlog-proof or .tlog-bundle if you have it. A bundle alone shows its entries",
     ),
     input,
     el("p", { class: "muted" }, `The file stays in this browser.${row ? "" : " The log is told only its SHA-256."}`),
@@ -73,12 +74,17 @@ export async function verifyView(session, main) {
 }
 
 async function judge(session, files, row, out) {
-  const isProof = (file) => file.name.endsWith(".tlog-proof");
+  const isProof = (file) => /\.tlog-(proof|bundle)$/.test(file.name);
   const proofs = await Promise.all(
     files.filter(isProof).map(async (file) => ({ name: file.name, text: await file.text() })),
   );
   const artifacts = files.filter((file) => !isProof(file));
   show(out);
+  const bundles = proofs.filter(isBundle);
+  if (artifacts.length === 0 && bundles.length > 0) {
+    for (const bundle of bundles) out.append(...(await bundleCards(session, bundle)).map((part) => el("div", {}, part)));
+    return;
+  }
   if (artifacts.length === 0)
     return void show(
       out,
@@ -90,11 +96,57 @@ async function judge(session, files, row, out) {
     out.append(place);
     const digest = await hash(session, file, (done) => (progress.value = done));
     show(place, el("p", {}, "Asking the log"));
+    const isOwn = (proof) => [".tlog-proof", ".tlog-bundle"].some((ending) => proof.name === file.name + ending);
     const own = proofs.filter(
-      (proof) => proof.name === `${file.name}.tlog-proof` || (artifacts.length === 1 && proofs.length === 1),
+      (proof) =>
+        isOwn(proof) || (artifacts.length === 1 && proofs.length === 1) || bundleHas(session, proof, session.th.hex(digest)),
     );
     show(place, await verdicts(session, file, digest, row, own));
   }
+}
+
+/** Tells bundles from proof files by their first line. */
+const isBundle = (proof) => proof.text.startsWith("treehead-bundle@");
+
+/** The entries of a bundle, each with what it says. Throws if it is malformed. */
+const entriesOf = (session, bundle) =>
+  session.th.readProof(bundle.text).entries.map((one) => ({ ...one, read: readEntry(session, one.entry) }));
+
+/** Whether a bundle says that it proves a release with this file. The verdict says if it does. */
+function bundleHas(session, proof, hex) {
+  if (!isBundle(proof)) return false;
+  try {
+    const isIts = ({ read }) => read.what === "release" && read.artifacts.some((artifact) => artifact.sha256 === hex);
+    return entriesOf(session, proof).some(isIts);
+  } catch {
+    return false;
+  }
+}
+
+/** Entries of a bundle that are shown. */
+const MOST_ENTRIES = 200;
+
+/** A bundle without a file: each of its entries, proven in the tree that the page verified. */
+async function bundleCards(session, bundle) {
+  const { checkpoint } = session.th.readProof(bundle.text);
+  const head = el("h3", {}, bundle.name);
+  if (checkpoint.origin !== session.head.origin)
+    return [head, notice("warn", "Of another log", el("p", {}, `It is of ${checkpoint.origin}, and this is ${session.head.origin}.`))];
+  const rows = entriesOf(session, bundle);
+  const newer = rows.filter((row) => row.index >= session.head.size).length;
+  const shown = rows.filter((row) => row.index < session.head.size).slice(0, MOST_ENTRIES);
+  await prove(session, shown);
+  const parts = [
+    head,
+    el("p", {}, `${words.count(rows.length, "entry", "entries")} under the head of ${words.count(checkpoint.size, "leaf", "leaves")}. The page proved them in the tree of today: ${proofWords(session, shown)}.`),
+    el("ol", { class: "rows" }, shown.map((row) => rowElement(session, row))),
+  ];
+  const more = rows.length - newer - shown.length;
+  if (more > 0) parts.push(el("p", { class: "muted" }, `${words.count(more, "more entry", "more entries")} not shown.`));
+  if (newer > 0)
+    parts.push(notice("warn", "Newer than this page's head", el("p", {}, `${words.count(newer, "entry", "entries")} of it. Load the page again.`)));
+  parts.push(el("p", { class: "muted" }, "Drop a file as well for the verdict about it."));
+  return parts;
 }
 
 async function hash(session, file, progress) {

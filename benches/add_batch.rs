@@ -57,6 +57,7 @@ fn append(log: &Server) -> (Measured, u64) {
         source: None,
         manifest: None,
         audience: None,
+        location: None,
         log: None,
     };
     let entries = Entries::Signed(Arc::new(Statement { signer: PublisherSigner::from_seed(&SEED), release }));

@@ -136,6 +136,7 @@ fn release(at: u64) -> Vec<u8> {
         source: None,
         manifest: None,
         audience: None,
+        location: None,
         log: None,
     };
     let payload = release.to_payload().expect("a sound statement");

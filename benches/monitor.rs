@@ -95,6 +95,7 @@ fn statement(n: u64) -> Vec<u8> {
         source: None,
         manifest: None,
         audience: None,
+        location: None,
         log: None,
     };
     let payload = release.to_payload().expect("a good release");

@@ -105,6 +105,7 @@ fn entry(signer: &PublisherSigner, sequence: u64) -> Vec<u8> {
         source: None,
         manifest: None,
         audience: None,
+        location: None,
         log: None,
     };
     let payload = release.to_payload().expect("a sound statement");

@@ -188,6 +188,7 @@ fn entry(publisher: &PublisherSigner, sha256: Hash) -> Vec<u8> {
         source: None,
         manifest: None,
         audience: None,
+        location: None,
         log: None,
     };
     let payload = release.to_payload().expect("a sound statement");

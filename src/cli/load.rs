@@ -140,6 +140,7 @@ fn entries(args: &Load) -> Result<Entries, Failure> {
         source: None,
         manifest: None,
         audience: None,
+        location: None,
         log: None,
     };
     Ok(Entries::Signed(Arc::new(Statement { signer, release })))

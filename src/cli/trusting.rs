@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::exit::Failure;
-use super::{files, output, trust};
+use super::{files, output};
 use crate::checkpoint::policy::Policy;
-use crate::endpoint::{Endpoint, MAX_TRUST_BYTES, Requirement, TrustDir, TrustFile};
+use crate::endpoint::{
+    Endpoint, MAX_TRUST_BYTES, OpenError, Requirement, TrustDir, TrustDirError, TrustFile, TrustUpdateError,
+};
+use crate::format::shown;
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 
 /// For commands that judge releases.
@@ -42,21 +45,30 @@ impl Trusting {
     /// An endpoint that trusts what the files say, and remembers nothing. A trust file that the state directory learned
     /// counts if it is as new as the one that was named.
     pub fn endpoint(&self, state: Option<&Path>) -> Result<Endpoint, Failure> {
-        if let Some(path) = &self.trust {
-            let given = trust_file(path)?;
-            let newest = state.map_or(Ok(given.clone()), |state| TrustDir::new(state).newest(given));
-            return Ok(Endpoint::trusting(newest.map_err(trust::update::failure)?));
+        if let Some(trusted) = self.trust_file(state)? {
+            return Ok(Endpoint::trusting(trusted));
         }
-        let (policy, publishers) = self.files()?;
+        let (policy, publishers) = self.parts()?;
         Ok(Endpoint::new(policy, publishers))
     }
 
-    /// The policy and the publishers.
-    pub fn files(&self) -> Result<(Policy, Publishers), Failure> {
-        if let Some(path) = &self.trust {
-            let (policy, publishers, _) = trust_file(path)?.into_parts();
+    /// The policy and the publishers, as in [`endpoint`](Self::endpoint).
+    pub fn files(&self, state: Option<&Path>) -> Result<(Policy, Publishers), Failure> {
+        if let Some(trusted) = self.trust_file(state)? {
+            let (policy, publishers, _) = trusted.into_parts();
             return Ok((policy, publishers));
         }
+        self.parts()
+    }
+
+    /// The trust file that counts, if one was named.
+    fn trust_file(&self, state: Option<&Path>) -> Result<Option<TrustFile>, Failure> {
+        let Some(path) = &self.trust else { return Ok(None) };
+        let given = trust_file(path)?;
+        Ok(Some(state.map_or(Ok(given.clone()), |state| TrustDir::new(state).newest(given))?))
+    }
+
+    fn parts(&self) -> Result<(Policy, Publishers), Failure> {
         let path = self.file();
         let policy = files::policy(path)?;
         let beside = path.with_file_name("publishers.toml");
@@ -106,6 +118,38 @@ impl TrustedHeads {
             }
             (None, Some(path)) => Ok((Some(files::policy(path)?), None)),
             (None, None) => Ok((None, None)),
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let message = shown(&error.to_string());
+        match error {
+            OpenError::File(error) => error.into(),
+            OpenError::Malformed { path, source } => Self::file(&path, &source),
+            OpenError::Remembered { .. } => Self::refused(
+                "state-damaged",
+                message,
+                "Remove it; the endpoint then trusts the file that it was given, and has to learn the newer ones again.",
+            ),
+            OpenError::Fork(error) => error.into(),
+        }
+    }
+}
+
+impl From<TrustUpdateError> for Failure {
+    fn from(error: TrustUpdateError) -> Self {
+        Self::refused(error.code().as_str(), shown(&error.to_string()), error.advice())
+    }
+}
+
+impl From<TrustDirError> for Failure {
+    fn from(error: TrustDirError) -> Self {
+        match error {
+            TrustDirError::Refused(error) => error.into(),
+            TrustDirError::Open(error) => error.into(),
+            TrustDirError::State(error) => error.into(),
         }
     }
 }

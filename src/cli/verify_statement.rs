@@ -30,6 +30,9 @@ pub struct VerifyStatement {
     pub proof: PathBuf,
     #[command(flatten)]
     pub trusting: Trusting,
+    /// Folder of an endpoint's state: a trust file that it learned counts if it is as new as that of --trust
+    #[arg(long, value_name = "DIR", requires = "trust")]
+    pub state: Option<PathBuf>,
     /// An artifact that the statement has to be about; repeat for more
     #[arg(long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -45,7 +48,7 @@ pub struct VerifyStatement {
 }
 
 pub fn run(args: &VerifyStatement, json: bool) -> CliResult {
-    let (policy, publishers) = args.trusting.files()?;
+    let (policy, publishers) = args.trusting.files(args.state.as_deref())?;
     let trust = Trust { policy: &policy, publishers: &publishers, gate: &[] };
     let (read, _) = logged(&args.proof, trust)?;
     let stated = read.verified.statement();

@@ -12,8 +12,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::proven::ProvenEntry;
-use super::verify::FUTURE_ALLOWANCE_SECONDS;
-use super::{Artifact, Proven, Question, Refusal, Requirement, Unmet};
+use super::{Artifact, FUTURE_ALLOWANCE_SECONDS, Proven, Question, Refusal, Requirement, Unmet};
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::{
     Publisher, Publishers, Release, Statement, StatementKind, Timestamp, VerifiedStatement,

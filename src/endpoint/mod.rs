@@ -30,6 +30,8 @@ mod check;
 #[cfg(feature = "client")]
 mod check_error;
 #[cfg(feature = "client")]
+mod endpoint_file;
+#[cfg(feature = "client")]
 mod folder;
 #[cfg(feature = "client")]
 mod gate;
@@ -58,7 +60,7 @@ pub use history::{
 pub use memory::*;
 pub use owned_pins::OwnedPins;
 pub use proven::{Proven, checkpoint_of};
-pub use question::{Artifact, Freshness, PackagePin, Pins, Question, Trust};
+pub use question::{Artifact, FUTURE_ALLOWANCE_SECONDS, Freshness, PackagePin, Pins, Question, Trust};
 pub use refusal::{Refusal, VerdictCode};
 pub use remembered_manifest::{MAX_REMEMBERED_MANIFEST_BYTES, RememberedManifest};
 pub use report::{
@@ -80,6 +82,8 @@ pub use check::{Accepted, Checked, Online, Verdict};
 #[cfg(feature = "client")]
 pub use check_error::{CheckError, FoundFork, Notice, ShownHead};
 #[cfg(feature = "client")]
+pub use endpoint_file::OpenError;
+#[cfg(feature = "client")]
 pub use folder::{
     Difference, FolderDifferences, FolderError, compare_files, compare_folder, manifest_of_folder,
     manifest_path,
@@ -94,7 +98,7 @@ pub use manifest_update::{CheckedManifest, ManifestUpdate, ManifestUpdateError, 
 #[cfg(feature = "client")]
 pub use memory_store::{FileError, Memory, MemoryDir, MemoryError};
 #[cfg(feature = "client")]
-pub use open::{Endpoint, OpenError, POLICY_FILE, PUBLISHERS_FILE, STATE_DIR};
+pub use open::{Endpoint, POLICY_FILE, PUBLISHERS_FILE, STATE_DIR};
 #[cfg(feature = "client")]
 pub use remote_log::RemoteLog;
 #[cfg(feature = "client")]

@@ -1,19 +1,19 @@
 //! An endpoint: the logs and publishers that it trusts, and its memory.
 
 use std::fmt;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::check_error::Notice;
+use super::endpoint_file::{OpenError, parse};
 use super::manifest_store::ManifestDir;
-use super::memory_store::{FileError, Memory, MemoryDir, MemoryError};
+use super::memory_store::{Memory, MemoryDir, MemoryError};
+use super::trust_dir::TrustDir;
 use super::{Freshness, MAX_TRUST_BYTES, Requirement, TRUST_FILE, Trust, TrustFile};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::clock;
 use crate::disk::evidence_dir::EvidenceDir;
-use crate::disk::{DiskIo, RealDisk, open_plain};
-use crate::format::{FormatError, cap};
+use crate::disk::{DiskIo, RealDisk};
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 
 /// Name of the policy in an endpoint's directory.
@@ -34,6 +34,7 @@ type OpenMemory = dyn Fn() -> Result<Box<dyn Memory>, MemoryError> + Send + Sync
 /// DIR/publishers.toml    trusted publishers
 /// DIR/state/             what the endpoint remembers; created by the first check
 ///   state.json  lock     the memory, and the lock that several processes share
+///   endpoint.trust       the newest trust file that the endpoint learned
 ///   manifests/           the manifest of each channel that was followed, and their lock
 ///   evidence/            forks that this endpoint found
 /// ```
@@ -47,40 +48,37 @@ pub struct Endpoint {
     on_notice: Box<Tell>,
 }
 
-/// An endpoint's directory that could not be opened.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// A file could not be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A file is malformed.
-    #[error("{}: {source}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The error.
-        source: FormatError,
-    },
-}
-
 impl Endpoint {
-    /// Opens an endpoint's directory, laid out as the type's documentation shows.
+    /// Opens an endpoint's directory, laid out as the type's documentation shows. A trust file beside a policy and a
+    /// publishers file counts alone, and one that the endpoint learned counts if it is as new, as [`TrustDir`] says.
     ///
     /// # Errors
-    /// [`OpenError`], if the trust file is malformed, or, without one, the policy or the publishers file is missing or
-    /// malformed. A trust file beside the other two counts alone.
+    /// [`OpenError`], if a trust file is malformed or there are two with one number, or, without one, the policy or the
+    /// publishers file is missing or malformed.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, OpenError> {
         let dir = dir.as_ref();
-        let trust = dir.join(TRUST_FILE);
-        if trust.symlink_metadata().is_ok() {
-            let trust = parse(&trust, "a trust file", MAX_TRUST_BYTES, TrustFile::parse)?;
-            return Ok(Self::trusting(trust).with_state_dir(&dir.join(STATE_DIR)));
-        }
-        let policy = parse(&dir.join(POLICY_FILE), "a policy", MAX_POLICY_BYTES, Policy::parse)?;
-        let publishers = dir.join(PUBLISHERS_FILE);
-        let publishers = parse(&publishers, "a publishers file", MAX_PUBLISHERS_BYTES, Publishers::parse)?;
-        Ok(Self::new(policy, publishers).with_state_dir(&dir.join(STATE_DIR)))
+        let at = |name: &str| dir.join(name);
+        let (trust, state) = (Some(at(TRUST_FILE)), at(STATE_DIR));
+        let trust = trust.filter(|trust| trust.symlink_metadata().is_ok());
+        Self::from_files(trust.as_deref(), (&at(POLICY_FILE), &at(PUBLISHERS_FILE)), &state)
+    }
+
+    /// An endpoint that trusts what the trust file says, or the one that `state` remembers if it is as new; without a trust
+    /// file, what the policy and the publishers file say. It remembers in `state`.
+    pub(super) fn from_files(
+        trust: Option<&Path>,
+        (policy, publishers): (&Path, &Path),
+        state: &Path,
+    ) -> Result<Self, OpenError> {
+        let endpoint = if let Some(trust) = trust {
+            let given = parse(trust, "a trust file", MAX_TRUST_BYTES, TrustFile::parse)?;
+            Self::trusting(TrustDir::new(state).newest(given)?)
+        } else {
+            let policy = parse(policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
+            let what = "a publishers file";
+            Self::new(policy, parse(publishers, what, MAX_PUBLISHERS_BYTES, Publishers::parse)?)
+        };
+        Ok(endpoint.with_state_dir(state))
     }
 
     /// An endpoint that remembers nothing, and keeps evidence of forks in the current directory.
@@ -172,17 +170,4 @@ impl Freshness {
     pub fn now(max_age: Option<u64>) -> Self {
         Self { now: clock::now(), max_age }
     }
-}
-
-pub(super) fn parse<T>(
-    path: &Path,
-    what: &'static str,
-    limit: usize,
-    parse: impl FnOnce(&[u8]) -> Result<T, FormatError>,
-) -> Result<T, OpenError> {
-    let mut bytes = Vec::new();
-    let read = open_plain(path).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes));
-    read.map_err(FileError::new("read", path))?;
-    let parsed = cap(what, bytes.len(), limit).and_then(|()| parse(&bytes));
-    parsed.map_err(|source| OpenError::Malformed { path: path.to_owned(), source })
 }

@@ -29,6 +29,9 @@ pub enum Artifact<'a> {
     Manifest(&'a ManifestRef, &'a Hash),
 }
 
+/// Most seconds that a witness's clock may be ahead of the endpoint's: five minutes, as Kerberos allows.
+pub const FUTURE_ALLOWANCE_SECONDS: u64 = 300;
+
 /// The endpoint's time, and the age limit of a proof.
 #[derive(Debug, Clone, Copy)]
 pub struct Freshness {

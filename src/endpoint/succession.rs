@@ -25,7 +25,7 @@ use super::requirement::{MAX_REQUIREMENTS, strings, twice};
 use super::trust_file::TrustFile;
 use super::{Proven, Refusal};
 use crate::format::{FormatError, cap_count, error_codes, quote};
-use crate::merkle::Hash;
+use crate::merkle::{Hash, LeafIndex};
 use crate::release::{
     Envelope, Fields, Json, KeyFamily, Kind, Publisher, Publishers, Purl, Release, Statement, StatementKind,
     check_log,
@@ -87,7 +87,7 @@ impl UpdateRule {
                         quote(name),
                     );
                 }
-                Some(publisher) => able += u64::from(can_sign(publisher)),
+                Some(publisher) => able += u64::from(can_sign(publisher, |_| true)),
             }
         }
         if !(1..=able).contains(at_least) {
@@ -248,7 +248,7 @@ impl TrustFile {
     pub fn succeed(&self, new: &[u8], proofs: &[&[u8]]) -> Result<Option<Self>, TrustUpdateError> {
         let (next, number) = (Self::parse(new).map_err(TrustUpdateError::Malformed)?, self.number());
         let digest = Hash::digest(new);
-        let (expected, seen) = (number.saturating_add(1), next.number());
+        let seen = next.number();
         if seen == number {
             let own = Hash::digest(&self.to_bytes());
             if own == digest {
@@ -257,45 +257,102 @@ impl TrustFile {
             let is_proven = self.check_update(number, &digest, proofs).is_ok();
             return Err(TrustUpdateError::Fork { number, expected: own, seen: digest, is_proven });
         }
-        if seen < number {
+        self.check_number(&next)?;
+        self.check_update(seen, &digest, proofs)?;
+        self.check_package(&next)?;
+        Ok(Some(next))
+    }
+
+    /// Checks what a file says, before there is a proof: that it is the next one of the same product, and that this one can
+    /// be replaced. A file with the number of this one is an older one, too.
+    ///
+    /// # Errors
+    /// [`TrustUpdateError`].
+    #[cfg(feature = "client")]
+    pub fn check_successor(&self, next: &Self) -> Result<&UpdateRule, TrustUpdateError> {
+        let rule = self.update().ok_or(TrustUpdateError::NotReplaceable { number: self.number() })?;
+        self.check_number(next)?;
+        self.check_package(next)?;
+        Ok(rule)
+    }
+
+    /// The publishers that may replace this file and have signed, or would with these keys, by the IDs of the keys.
+    #[cfg(feature = "client")]
+    #[must_use]
+    pub fn signers_with(&self, keyids: &[Hash]) -> Vec<&str> {
+        let from = self.update().map_or(&[][..], |rule| rule.from.as_slice());
+        let publishers = self.trust().publishers.list();
+        let signs = |name: &&str| {
+            let named = publishers.iter().find(|publisher| publisher.name == **name);
+            named.is_some_and(|publisher| can_sign(publisher, |keyid| keyids.contains(keyid)))
+        };
+        from.iter().map(String::as_str).filter(signs).collect()
+    }
+
+    /// The releases of the file with the next number and this digest, with their leaf indices, if they are proven and enough
+    /// publishers signed them: all of [`succeed`](Self::succeed) that can be checked without the file.
+    ///
+    /// # Errors
+    /// [`TrustUpdateError`].
+    #[cfg(feature = "client")]
+    pub fn releases_of_next(
+        &self,
+        digest: &Hash,
+        proofs: &[&[u8]],
+    ) -> Result<Vec<(LeafIndex, Release)>, TrustUpdateError> {
+        self.check_update(self.number().saturating_add(1), digest, proofs)
+    }
+
+    fn check_number(&self, next: &Self) -> Result<(), TrustUpdateError> {
+        let (expected, seen) = (self.number().saturating_add(1), next.number());
+        if seen < expected {
             return Err(TrustUpdateError::Rollback { expected, seen });
         }
         if seen > expected {
             return Err(TrustUpdateError::Gap { expected, seen });
         }
-        self.check_update(seen, &digest, proofs)?;
-        // The file was signed by those who may change trust, so what it says is theirs. That it stays with its package
-        // keeps one product's endpoints from becoming another's by a mistake.
+        Ok(())
+    }
+
+    /// The file was signed by those who may change trust, so what it says is theirs. That it stays with its package keeps
+    /// one product's endpoints from becoming another's by a mistake.
+    fn check_package(&self, next: &Self) -> Result<(), TrustUpdateError> {
         match (self.update(), next.update()) {
             (Some(own), Some(its)) if own.package != its.package => {
                 let (expected, seen) = (own.package.clone(), its.package.clone());
                 Err(TrustUpdateError::OtherPackage { expected, seen })
             }
-            _ => Ok(Some(next)),
+            _ => Ok(()),
         }
     }
 
-    /// Checks that releases of the file with this number and digest are proven, and signed by enough publishers.
-    fn check_update(&self, number: u64, digest: &Hash, proofs: &[&[u8]]) -> Result<(), TrustUpdateError> {
+    /// Checks that releases of the file with this number and digest are proven, and signed by enough publishers. Returns
+    /// those that at least one of them signed.
+    fn check_update(
+        &self,
+        number: u64,
+        digest: &Hash,
+        proofs: &[&[u8]],
+    ) -> Result<Vec<(LeafIndex, Release)>, TrustUpdateError> {
         let rule = self.update().ok_or(TrustUpdateError::NotReplaceable { number: self.number() })?;
         let purl = rule.purl(number).map_err(TrustUpdateError::Malformed)?;
         cap_count("a trust update", "proofs", proofs.len(), MAX_TRUST_PROOFS)
             .map_err(TrustUpdateError::Malformed)?;
-        let mut envelopes = Vec::with_capacity(proofs.len());
+        let mut stated = Vec::with_capacity(proofs.len());
         for (at, proof) in proofs.iter().enumerate() {
             let refused = |refusal| TrustUpdateError::NotProven { at, refusal: Box::new(refusal) };
             let proven = Proven::open(proof, self.trust()).map_err(refused)?;
             let origin = proven.head().get().origin.as_str();
-            let found = envelopes.len();
+            let found = stated.len();
             // Of a bundle, what states other things is of no concern. The last entry is the one to tell of.
             let mut other = None;
             for entry in &proven.entries {
                 match read(&entry.entry, origin, (&purl, number, digest)) {
-                    Ok(envelope) => envelopes.push(envelope),
+                    Ok((envelope, release)) => stated.push((envelope, (entry.index, release))),
                     Err(not) => other = Some(not),
                 }
             }
-            if let Some(not) = other.filter(|_| envelopes.len() == found) {
+            if let Some(not) = other.filter(|_| stated.len() == found) {
                 return Err(match not {
                     Not::Release(refusal) => refused(refusal),
                     Not::This { expected, seen } => TrustUpdateError::OtherRelease { at, expected, seen },
@@ -303,11 +360,12 @@ impl TrustFile {
             }
         }
         let publishers = self.trust().publishers;
-        let has_signed =
-            |name: &&String| envelopes.iter().any(|envelope| publishers.is_signed_by(envelope, name));
+        let signs = |envelope: &Envelope, name: &String| publishers.is_signed_by(envelope, name);
+        let has_signed = |name: &&String| stated.iter().any(|(envelope, _)| signs(envelope, name));
         let signed: Vec<&str> = rule.from.iter().filter(has_signed).map(String::as_str).collect();
         if signed.len() as u64 >= rule.at_least {
-            return Ok(());
+            stated.retain(|(envelope, _)| rule.from.iter().any(|name| signs(envelope, name)));
+            return Ok(stated.into_iter().map(|(_, release)| release).collect());
         }
         let seen = if signed.is_empty() { "none of them".to_owned() } else { signed.join(", ") };
         Err(TrustUpdateError::TooFewSigners { expected: rule.in_words(), seen })
@@ -322,8 +380,12 @@ enum Not {
     This { expected: String, seen: String },
 }
 
-/// The envelope of an entry that states the file of this purl, number and digest.
-fn read(entry: &[u8], log: &str, (purl, number, digest): (&Purl, u64, &Hash)) -> Result<Envelope, Not> {
+/// The envelope and the release of an entry that states the file of this purl, number and digest.
+fn read(
+    entry: &[u8],
+    log: &str,
+    (purl, number, digest): (&Purl, u64, &Hash),
+) -> Result<(Envelope, Release), Not> {
     let malformed = |error| Not::Release(Refusal::EntryMalformed(error));
     let envelope = Envelope::parse_entry(entry).map_err(malformed)?;
     let statement = Statement::parse(envelope.payload()).map_err(malformed)?;
@@ -333,7 +395,7 @@ fn read(entry: &[u8], log: &str, (purl, number, digest): (&Purl, u64, &Hash)) ->
         other => return Err(Not::Release(Refusal::NotARelease { seen: other.kind() })),
     };
     if states(&release, purl, number, digest) {
-        return Ok(envelope);
+        return Ok((envelope, release));
     }
     let expected = in_words(Kind::Trust, purl, TRUST_CHANNEL, number, digest, 1);
     let Release { kind, purl, channel, sequence, subjects, .. } = &release;
@@ -341,17 +403,30 @@ fn read(entry: &[u8], log: &str, (purl, number, digest): (&Purl, u64, &Hash)) ->
     Err(Not::This { expected, seen })
 }
 
-/// Tells whether a publisher has a key left, and one of each family that it has to sign with.
-fn can_sign(publisher: &Publisher) -> bool {
-    let mut left = publisher.keys.iter().filter(|key| !key.revoked).map(|key| key.public_key().family());
+/// Tells whether a publisher has a key among these that is not revoked, and one of each family that it has to sign with.
+fn can_sign(publisher: &Publisher, has: impl Fn(&Hash) -> bool) -> bool {
+    let left = publisher.keys.iter().filter(|key| !key.revoked && has(&key.keyid));
+    let mut left = left.map(|key| key.public_key().family());
     let has = |family: &KeyFamily| left.clone().any(|seen| seen == *family);
     publisher.require_signatures.iter().all(has) && left.next().is_some()
 }
 
 /// Tells whether a release is that of the trust file with this number and digest, for everyone.
 fn states(release: &Release, wanted: &Purl, number: u64, digest: &Hash) -> bool {
-    // The pattern lists every field, so that a new one can't be forgotten. Where the file was made is of no concern.
-    let Release { subjects, purl, kind, channel, sequence, source: _, manifest, audience, log: _ } = release;
+    // The pattern lists every field, so that a new one can't be forgotten. Where the file was made, and lies, is of no
+    // concern.
+    let Release {
+        subjects,
+        purl,
+        kind,
+        channel,
+        sequence,
+        source: _,
+        manifest,
+        audience,
+        location: _,
+        log: _,
+    } = release;
     let is_file = matches!(&**subjects, [subject] if subject.sha256 == *digest);
     let is_whole = manifest.is_none() && audience.is_none();
     (*kind, &**channel, *sequence) == (Kind::Trust, TRUST_CHANNEL, number)

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, fs, io};
 
+use super::endpoint_file::{OpenError, parse};
 use super::memory_store::{FileError, MemoryError};
-use super::open::{OpenError, parse};
 use super::{MAX_TRUST_BYTES, TRUST_FILE, TrustFile, TrustUpdateError};
 use crate::disk::{DirLock, DiskError, DiskIo, LockWait, RealDisk, replace_keeping_mode};
 use crate::merkle::Hash;
@@ -34,7 +34,7 @@ pub enum TrustDirError {
     /// The new file does not replace the one that counts.
     #[error(transparent)]
     Refused(#[from] TrustUpdateError),
-    /// The remembered file can't be read.
+    /// The file that counts can't be determined.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The state can't be locked or written. After a failed write either file may be the remembered one; to learn the
@@ -64,7 +64,13 @@ impl TrustDir {
     fn remembered(&self) -> Result<Option<TrustFile>, OpenError> {
         let path = self.file();
         match path.symlink_metadata() {
-            Ok(_) => parse(&path, "a trust file", MAX_TRUST_BYTES, TrustFile::parse).map(Some),
+            Ok(_) => {
+                let read = parse(&path, "a trust file", MAX_TRUST_BYTES, TrustFile::parse);
+                read.map(Some).map_err(|error| match error {
+                    OpenError::Malformed { path, source } => OpenError::Remembered { path, source },
+                    other => other,
+                })
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(FileError::new("read", &path)(e).into()),
         }
@@ -73,9 +79,9 @@ impl TrustDir {
     /// The file that counts: the given one, or the remembered one if its number is not lower.
     ///
     /// # Errors
-    /// [`TrustDirError`] if the remembered file can't be read, and for two different files with one number.
-    pub fn newest(&self, given: TrustFile) -> Result<TrustFile, TrustDirError> {
-        Ok(newest(given, self.remembered()?)?)
+    /// [`OpenError`] if the remembered file can't be read, and for two different files with one number.
+    pub fn newest(&self, given: TrustFile) -> Result<TrustFile, OpenError> {
+        newest(given, self.remembered()?)
     }
 
     /// Learns the file that follows the one that counts, under the lock of the state, and returns it. When it returns, the
@@ -143,7 +149,7 @@ impl TrustDir {
     }
 }
 
-fn newest(given: TrustFile, remembered: Option<TrustFile>) -> Result<TrustFile, TrustUpdateError> {
+fn newest(given: TrustFile, remembered: Option<TrustFile>) -> Result<TrustFile, OpenError> {
     let Some(remembered) = remembered else { return Ok(given) };
     if given.number() != remembered.number() {
         return Ok(if given.number() > remembered.number() { given } else { remembered });
@@ -153,7 +159,7 @@ fn newest(given: TrustFile, remembered: Option<TrustFile>) -> Result<TrustFile, 
         return Ok(remembered);
     }
     let (number, is_proven) = (given.number(), false);
-    Err(TrustUpdateError::Fork { number, expected, seen, is_proven })
+    Err(OpenError::Fork(TrustUpdateError::Fork { number, expected, seen, is_proven }))
 }
 
 #[cfg(test)]

@@ -9,12 +9,9 @@ use super::proven::{Opened, ProvenEntry};
 use super::{Artifact, Freshness, Pins, Proven, Question, Refusal, Trust, attestations, subjects};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::policy::{Cosigned, Policy};
-use crate::endpoint::{EndpointState, KnownFork, Withdrawn};
+use crate::endpoint::{EndpointState, FUTURE_ALLOWANCE_SECONDS, KnownFork, Withdrawn};
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::{Release, Statement, Subject, format_time};
-
-/// Most seconds that a witness's clock may be ahead of the endpoint's: five minutes, as Kerberos allows.
-pub const FUTURE_ALLOWANCE_SECONDS: u64 = 300;
 
 /// A release that may be installed. Only [`verify`] makes one.
 #[derive(Debug, Clone)]

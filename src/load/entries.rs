@@ -226,6 +226,7 @@ mod tests {
             source: None,
             manifest: None,
             audience: None,
+            location: None,
             log: None,
         };
         let statement = Statement { signer: PublisherSigner::from_seed(&[1; 32]), release };

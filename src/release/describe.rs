@@ -57,14 +57,18 @@ impl Release {
         if let Some(audience) = &self.audience {
             lines.push(("audience", format!("{audience} (not everyone)")));
         }
+        lines.extend(self.location.iter().map(|location| ("at", location.clone())));
         lines.extend(log_line(self.log.as_deref()));
         let manifest = self.manifest.map(|m| json!({ "root": m.root.to_hex(), "files": m.files }));
-        let object = json!({
+        let mut object = json!({
             "what": "release", "purl": self.purl.as_str(), "package": self.purl.package(),
             "version": self.purl.version(), "kind": self.kind.as_str(), "channel": self.channel,
             "sequence": self.sequence, "artifacts": subjects(&self.subjects), "source": self.source_json(),
             "manifest": manifest, "audience": self.audience, "log": self.log,
         });
+        if let (Some(location), Json::Object(fields)) = (&self.location, &mut object) {
+            fields.push(("location".into(), Json::string(location)));
+        }
         Description { title: "a release statement", lines, object }
     }
 

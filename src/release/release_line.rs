@@ -73,6 +73,7 @@ impl Release {
             source: line.source.as_deref().map(Source::parse).transpose()?,
             manifest: None,
             audience: line.audience,
+            location: None,
             log: None,
         };
         release.to_payload()?; // says what is wrong with the rest

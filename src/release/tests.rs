@@ -52,6 +52,7 @@ pub(crate) fn sample_release(artifact: &[u8]) -> Release {
         source: None,
         manifest: None,
         audience: None,
+        location: None,
         log: None,
     }
 }
@@ -91,6 +92,7 @@ fn full_release() -> Release {
         }),
         manifest: Some(ManifestRef { root: Hash::digest(b"c"), files: 3 }),
         audience: Some("customer 17".to_owned()),
+        location: None,
         log: Some(LOG.to_owned()),
         ..sample_release(b"a")
     }

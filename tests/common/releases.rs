@@ -35,6 +35,7 @@ pub fn release(purl: &str, sequence: u64, content: &str) -> Release {
         source: None,
         manifest: None,
         audience: None,
+        location: None,
         log: None,
     }
 }

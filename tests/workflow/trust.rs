@@ -2,6 +2,10 @@
 
 use std::fs;
 
+use treehead::endpoint::{
+    Artifact, Endpoint, Freshness, OpenError, Pins, Question, VerdictCode, hash_artifact,
+};
+
 use crate::program::{Ran, Server, World};
 
 const PACKAGE: &str = "pkg:generic/example/trust";
@@ -128,4 +132,62 @@ fn trust_show_tells_who_may_replace_the_file() {
     world
         .run(&format!("trust make {files} --package {PACKAGE} --may-change nobody --at-least 1"))
         .failed(2, "the right to trust of the package, saw \"nobody\"");
+}
+
+/// The file that an endpoint learned counts for every command that judges with its state, and for the library.
+#[test]
+fn the_learned_file_counts_everywhere() {
+    let (world, server) = world();
+    make(&world, 1);
+    // The second file trusts one more publisher, who released an artifact.
+    world.run("keygen publisher --name second --out second.pem").done();
+    let add = "--name second --key second.pub --purl pkg:generic/example/* --kind build";
+    world.run(&format!("publisher add log {add}")).done();
+    make(&world, 2);
+    world.write("second.bin", "by the second");
+    let what = "--kind build --purl pkg:generic/example/other@1 --channel stable --sequence 1";
+    world.run(&format!("publish second.bin {what} --log {} --key second.pem", server.url)).done();
+    publish(&world, &server, 2);
+    // An endpoint's directory, as the library opens it; the commands share its state.
+    fs::create_dir(world.path("device")).unwrap();
+    fs::copy(world.path("1.trust"), world.path("device/endpoint.trust")).unwrap();
+    world.write("gate.toml", "trust = '1.trust'\nstate = 'device/state'\n");
+    let commands = [
+        "verify second.bin --trust 1.trust --state device/state",
+        "verify-statement second.bin.tlog-proof --trust 1.trust --state device/state",
+        "gate --config gate.toml second.bin",
+    ];
+    let opened = || -> Result<Result<(), VerdictCode>, OpenError> {
+        let endpoint = Endpoint::open(world.path("device"))?;
+        let digest = hash_artifact(&world.path("second.bin")).unwrap();
+        let proof = world.read("second.bin.tlog-proof");
+        let question = Question {
+            artifact: Artifact::File { digest: &digest, name: None },
+            proof: &proof,
+            freshness: Freshness::now(None),
+            pins: Pins::default(),
+        };
+        Ok(endpoint.check(&question).map(drop).map_err(|error| error.code()))
+    };
+    commands.iter().for_each(|command| drop(world.run(command).refused("unknown-publisher")));
+    assert_eq!(opened(), Ok(Err(VerdictCode::UnknownPublisher)));
+    let update = "--new 2.trust --proof 2.trust.tlog-proof --state device/state";
+    world.run(&format!("trust update 1.trust {update}")).done();
+    commands.iter().for_each(|command| drop(world.run(command).done()));
+    assert_eq!(opened(), Ok(Ok(())));
+    // Another file with the number of the learned one is refused, and so is a damaged one: neither is passed over.
+    let fork = String::from_utf8(world.read("2.trust")).unwrap().replace("\"build\",", "");
+    assert_ne!(fork.as_bytes(), world.read("2.trust"));
+    let learned = world.read("device/state/endpoint.trust");
+    for (content, number, code) in [(fork.as_str(), 2, "trust-fork"), ("{}", 1, "state-damaged")] {
+        world.write("device/state/endpoint.trust", content);
+        fs::copy(world.path(&format!("{number}.trust")), world.path("device/endpoint.trust")).unwrap();
+        world.write("gate.toml", format!("trust = '{number}.trust'\nstate = 'device/state'\n"));
+        for command in commands {
+            world.run(&command.replace("1.trust", &format!("{number}.trust"))).refused(code);
+        }
+        assert!(matches!(opened(), Err(OpenError::Fork(_) | OpenError::Remembered { .. })), "{code}");
+    }
+    world.write("device/state/endpoint.trust", learned);
+    assert_eq!(opened(), Ok(Ok(())));
 }

@@ -161,7 +161,7 @@ pub fn release(purl: &str, kind: Kind, sequence: u64, subjects: Vec<Subject>) ->
     let purl = Purl::parse(purl).map_err(|e| Failure::Usage(e.to_string()))?;
     let channel = "stable".to_owned();
     let (source, manifest, audience, log) = (None, None, None, None);
-    Ok(Release { subjects, purl, kind, channel, sequence, source, manifest, audience, log })
+    Ok(Release { subjects, purl, kind, channel, sequence, source, manifest, audience, location: None, log })
 }
 
 /// Signs a release into an entry.

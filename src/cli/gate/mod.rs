@@ -16,7 +16,7 @@ use super::verify::failure::{Places, failure, tell};
 use super::verify::folder::{differs, malformed};
 use super::verify::{add_stated, verified};
 use crate::disk::evidence_dir::EvidenceDir;
-use crate::endpoint::{Arrival, Arrived, BatchLine, Gate, NoProof, OpenError, Ruled, Ruling, Stop};
+use crate::endpoint::{Arrival, Arrived, BatchLine, Gate, NoProof, Ruled, Ruling, Stop};
 
 pub fn run(args: &Args, json: bool) -> CliResult {
     let gate = Gate::open(&args.config)?;
@@ -193,14 +193,5 @@ const fn advice(why: &NoProof) -> &'static str {
             "Do not install it; get its proof file from whoever ships it, or let the gate fetch it: fetch = true."
         }
         _ => "Do not install it, unless another log has it.",
-    }
-}
-
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::File(error) => error.into(),
-            OpenError::Malformed { path, source } => Self::file(&path, &source),
-        }
     }
 }

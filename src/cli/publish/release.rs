@@ -36,6 +36,7 @@ impl About<'_> {
             source,
             manifest: self.manifest,
             audience: self.audience.map(ToOwned::to_owned),
+            location: None,
             log: None,
         };
         release.to_payload().map_err(|e| Failure::Usage(e.to_string()))?; // says what is wrong with it

@@ -1,7 +1,7 @@
 //! `treehead trust`: makes, shows, compares and replaces trust files, which hold everything that an endpoint trusts.
 
 mod diff;
-pub mod update;
+mod update;
 
 use std::path::PathBuf;
 

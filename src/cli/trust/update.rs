@@ -4,13 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::cli::exit::{CliResult, Failure};
+use crate::cli::exit::CliResult;
 use crate::cli::files;
-
 use crate::cli::output::{result, say};
 use crate::cli::trusting::trust_file;
-use crate::endpoint::{MAX_TRUST_BYTES, OpenError, TrustDir, TrustDirError};
-use crate::format::shown;
+use crate::endpoint::{MAX_TRUST_BYTES, TrustDir};
 use crate::proof::MAX_PROOF_BYTES;
 
 #[derive(Debug, clap::Args)]
@@ -38,8 +36,8 @@ pub fn run(args: &Update, json: bool) -> CliResult {
         say(&format!("waiting for {}, which another treehead process holds", path.display()));
     };
     let trust = TrustDir::new(&args.state);
-    let before = trust.newest(given.clone()).map_err(failure)?.number();
-    let learned = trust.learn(given, &new, &proofs, &waiting).map_err(failure)?;
+    let before = trust.newest(given.clone())?.number();
+    let learned = trust.learn(given, &new, &proofs, &waiting)?;
     let is_new = learned.number() > before;
     let object = json!({ "ok": true, "number": learned.number(), "learned": is_new });
     let line = if is_new {
@@ -48,17 +46,4 @@ pub fn run(args: &Update, json: bool) -> CliResult {
         format!("trusts {} already\n", learned.number())
     };
     result(json, &object, &line)
-}
-
-pub fn failure(error: TrustDirError) -> Failure {
-    let message = shown(&error.to_string());
-    match error {
-        TrustDirError::Refused(error) => Failure::refused(error.code().as_str(), message, error.advice()),
-        TrustDirError::Open(OpenError::Malformed { .. }) => Failure::refused(
-            "state-damaged",
-            message,
-            "Remove it; the endpoint then trusts the file that it was given, and has to learn the newer ones again.",
-        ),
-        TrustDirError::Open(OpenError::File(_)) | TrustDirError::State(_) => Failure::CouldNotTell(message),
-    }
 }

@@ -14,14 +14,12 @@ mod settings;
 use std::path::Path;
 
 use super::check_error::Notice;
-use super::open::parse;
+use super::endpoint_file::parse;
 use super::{
-    BatchArrival, BatchArtifact, CheckError, Endpoint, Freshness, MAX_TRUST_BYTES, Online, OpenError,
-    OwnedPins, Question, Refusal, TrustFile, Verdict, stated, verify,
+    BatchArrival, BatchArtifact, CheckError, Endpoint, Freshness, Online, OpenError, OwnedPins, Question,
+    Refusal, Verdict, stated, verify,
 };
-use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy};
 use crate::merkle::Hash;
-use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 use at_hand::{AtHand, choose};
 use content::{Content, read_all};
 use fetch::Fetcher;
@@ -155,19 +153,13 @@ impl Gate {
     /// Opens a gate by its settings file.
     ///
     /// # Errors
-    /// [`OpenError`], if the settings, the policy or the publishers file is missing or malformed.
+    /// [`OpenError`], if the settings, or the files that say whom to trust, are missing or malformed.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let settings = |bytes: &[u8]| GateSettings::parse(bytes, dir);
         let settings = parse(path, "a gate's settings file", MAX_GATE_BYTES, settings)?;
-        let endpoint = if let Some(trust) = &settings.trust {
-            Endpoint::trusting(parse(trust, "a trust file", MAX_TRUST_BYTES, TrustFile::parse)?)
-        } else {
-            let policy = parse(&settings.policy, "a policy", MAX_POLICY_BYTES, Policy::parse)?;
-            let (path, what) = (&settings.publishers, "a publishers file");
-            Endpoint::new(policy, parse(path, what, MAX_PUBLISHERS_BYTES, Publishers::parse)?)
-        };
-        let endpoint = endpoint.with_state_dir(&settings.state);
+        let GateSettings { trust, policy, publishers, state, .. } = &settings;
+        let endpoint = Endpoint::from_files(trust.as_deref(), (policy, publishers), state)?;
         Ok(Self { endpoint, settings })
     }
 

@@ -15,7 +15,7 @@ pub const MAX_GATE_BYTES: usize = 256 * 1024;
 /// The settings of a [`Gate`](super::Gate).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GateSettings {
-    /// The trust file. `None`: the policy and the publishers file instead.
+    /// The trust file; one that the memory learned counts if it is as new. `None`: the policy and the publishers file instead.
     pub trust: Option<PathBuf>,
     /// The policy file.
     pub policy: PathBuf,

@@ -13,6 +13,7 @@ fn release(channel: &str, sequence: u64, content: &str) -> Release {
         source: None,
         manifest: None,
         audience: None,
+        location: None,
         log: None,
     }
 }

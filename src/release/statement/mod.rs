@@ -310,7 +310,7 @@ fn open_as<'a>(
 
 /// Makes the payload of a statement of ours.
 fn to_payload(predicate_type: &str, predicate: Json<'_>, subjects: &[Subject]) -> Vec<u8> {
-    to_payload_of(predicate_type, predicate, subjects.iter().map(Subject::to_json).collect())
+    to_payload_of(predicate_type, predicate, subjects.iter().map(|subject| subject.to_json(None)).collect())
 }
 
 /// Like [`to_payload`], with subjects of any form.

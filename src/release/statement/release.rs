@@ -7,15 +7,17 @@
 //!               "manifest":{"files":3,"root":"<hex>"}, "sequence":7,
 //!               "source":{"digest":{"gitCommit":"<hex>"},"uri":"git+https://..."}}},
 //!  "predicateType":"https://in-toto.io/attestation/release/v0.2",
-//!  "subject":[{"digest":{"sha256":"<hex>"},"name":"scanner.bin"}]}
+//!  "subject":[{"digest":{"sha256":"<hex>"},"downloadLocation":"https://...","name":"scanner.bin"}]}
 //! ```
+//!
+//! `downloadLocation` is in-toto's, and optional; it is read where there is one subject.
 
 use alloc::borrow::ToOwned;
 use alloc::collections::BinaryHeap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Purl, Subject, check_text, open_as, to_payload};
+use super::{Purl, Subject, check_text, open_as, to_payload_of};
 use crate::format::{FormatError, names, quote};
 use crate::merkle::Hash;
 use crate::release::facts::hash_joined;
@@ -76,6 +78,8 @@ pub struct Release {
     pub manifest: Option<ManifestRef>,
     /// The audience, if the release is not meant for everyone.
     pub audience: Option<String>,
+    /// An address of the artifact, if there is only one. It is a hint, not a part of the claim.
+    pub location: Option<String>,
     /// Origin of the only log that it is for: no other log admits it, and no endpoint trusts it in another log. If there
     /// is none, anyone may submit it to any log.
     pub log: Option<String>,
@@ -98,7 +102,7 @@ impl Release {
 
     pub(super) fn read(statement: Fields<'_>) -> Result<Self, FormatError> {
         let mut statement = statement.about(Self::WHAT);
-        let subjects = Subject::read_all(Self::WHAT, &mut statement)?;
+        let (subjects, location) = Subject::read_located(Self::WHAT, &mut statement)?;
         let mut predicate = statement.object("predicate")?;
         let purl = Purl::parse_logged(&predicate.text("purl")?)?;
         let mut ours = predicate.object("treehead")?;
@@ -115,6 +119,7 @@ impl Release {
             source: ours.optional_object("source")?.map(parse_source).transpose()?,
             manifest: ours.optional_object("manifest")?.map(parse_manifest).transpose()?,
             audience: ours.optional_string("audience")?,
+            location,
             log: ours.optional_string("log")?,
         };
         ours.nothing_else()?;
@@ -155,6 +160,12 @@ impl Release {
             return Err(wrong("a manifest of 1 to 2^20 files", "another number".to_owned()));
         }
         self.audience.as_deref().map_or(Ok(()), |audience| check_text("an audience", audience))?;
+        if let Some(location) = &self.location {
+            if self.subjects.len() != 1 {
+                return Err(wrong("one artifact, if it has a location", self.subjects.len().to_string()));
+            }
+            check_text("the location of an artifact", location)?;
+        }
         self.log.as_deref().map_or(Ok(()), |log| check_text("the log of a statement", log))
     }
 
@@ -186,7 +197,8 @@ impl Release {
         }
         let predicate =
             Json::object([("purl", string(self.purl.as_str())), ("treehead", Json::Object(ours))]);
-        Ok(to_payload(PREDICATE_TYPE, predicate, &self.subjects))
+        let located = |subject: &Subject| subject.to_json(self.location.as_deref());
+        Ok(to_payload_of(PREDICATE_TYPE, predicate, self.subjects.iter().map(located).collect()))
     }
 
     /// A hash of the set of artifacts, independent of their order.
@@ -218,7 +230,18 @@ impl Release {
     #[must_use]
     pub fn content(&self) -> Hash {
         // The pattern lists every field, so that a new one can't be forgotten. None of them may contain a NUL.
-        let Self { subjects: _, manifest: _, purl, kind, channel, sequence, source, audience, log: _ } = self;
+        let Self {
+            subjects: _,
+            manifest: _,
+            location: _,
+            log: _,
+            purl,
+            kind,
+            channel,
+            sequence,
+            source,
+            audience,
+        } = self;
         let source = source
             .as_ref()
             .map(|Source { uri, digest: (algorithm, value) }| format!("{uri}\0{algorithm}:{value}"));

@@ -2,6 +2,7 @@
 
 use alloc::collections::BinaryHeap;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{MAX_SUBJECTS, check_text};
@@ -21,15 +22,29 @@ pub struct Subject {
 impl Subject {
     /// Parses the subjects of a statement. Other digests and annotations are ignored.
     pub(super) fn read_all(what: &'static str, statement: &mut Fields<'_>) -> Result<Vec<Self>, FormatError> {
+        Self::read_located(what, statement).map(|(subjects, _)| subjects)
+    }
+
+    /// Like [`read_all`](Self::read_all), with the `downloadLocation` of the only subject. One that is not text is ignored:
+    /// nothing depends on it.
+    pub(super) fn read_located(
+        what: &'static str,
+        statement: &mut Fields<'_>,
+    ) -> Result<(Vec<Self>, Option<String>), FormatError> {
         let subjects = statement.array("subject")?;
         cap_count(what, "subjects", subjects.len(), MAX_SUBJECTS)?;
-        let read = |value: Json<'_>| {
+        let is_only = subjects.len() == 1;
+        let (mut read, mut location) = (Vec::with_capacity(subjects.len()), None);
+        for value in subjects {
             let mut subject = Fields::new(what, "subject[]", value)?;
             let name = subject.string("name")?;
             let sha256 = Hash::from_hex(&subject.object("digest")?.text("sha256")?)?;
-            Ok(Self { name, sha256 })
-        };
-        subjects.into_iter().map(read).collect()
+            read.push(Self { name, sha256 });
+            if is_only && let Some(Json::String(text)) = subject.optional("downloadLocation") {
+                location = Some(text.into_owned()).filter(|text| check_text(what, text).is_ok());
+            }
+        }
+        Ok((read, location))
     }
 
     /// A hash of the artifacts' digests, independent of names and order.
@@ -61,8 +76,10 @@ impl Subject {
         }
     }
 
-    pub(super) fn to_json(&self) -> Json<'static> {
+    pub(super) fn to_json(&self, location: Option<&str>) -> Json<'static> {
         let digest = Json::object([("sha256", Json::string(&self.sha256.to_hex()))]);
-        Json::object([("name", Json::string(&self.name)), ("digest", digest)])
+        let mut fields = vec![("name".into(), Json::string(&self.name)), ("digest".into(), digest)];
+        fields.extend(location.map(|location| ("downloadLocation".into(), Json::string(location))));
+        Json::Object(fields)
     }
 }

@@ -23,7 +23,7 @@ const MAX_SECRET_BYTES: usize = 64 * 1024;
 const VARIABLE: &str = "env:";
 
 /// The keys that sign
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub struct SignerArgs {
     /// Publisher's secret key: a file (mode 600), env:NAME for an environment variable, or - for standard input. Several
     /// keys make several signatures

@@ -1,4 +1,4 @@
-//! Signs a statement for a log, appends it, and saves its proof, for `attest`, `open` and `import`.
+//! Signs a statement for a log, appends it, and saves its proof, for `attest`, `open`, `import` and `trust publish`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile, Replacement};
 use super::publish::target::{NOT_SENT, target, warn_of_another_signature};
+use super::publish::write_proof;
 use super::signers::{self, SignerArgs};
 use super::trusting::TrustedHeads;
 use super::{output, statement};
@@ -18,7 +19,7 @@ use crate::release::Statement;
 use crate::signing::Signers;
 
 /// The log, the key, and what to do with the proof.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub struct Stating {
     /// Address of the log
     #[arg(long, value_name = "URL")]
@@ -53,7 +54,11 @@ pub struct Ready<'a> {
 impl Stating {
     /// Reads the key, and asks the log for its origin.
     pub fn ready(&self, json: bool) -> Result<Ready<'_>, Failure> {
-        let signers = self.signers.open()?;
+        self.ready_with(self.signers.open()?, json)
+    }
+
+    /// Like [`ready`](Self::ready), with keys that were read before.
+    pub fn ready_with(&self, signers: Signers, json: bool) -> Result<Ready<'_>, Failure> {
         let log = Connection::open(&self.log, self.patience, output::say)?;
         let (keys, origin) = target(&self.trusted, self.origin.as_deref(), &log, json)?;
         Ok(Ready { args: self, log, signers, keys, origin })
@@ -117,7 +122,7 @@ impl Ready<'_> {
             self.log.ask("send the proof", |client| client.add(entry, wait)).map_err(Failure::append)?;
         check_answer(&proof, entry, self.keys.as_deref())?;
         warn_of_another_signature(&proof, self.signers.keys());
-        place.finish(proof.to_string().as_bytes())
+        write_proof(&proof, place, &self.log)
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::exit::Failure;
+use serde_json::{Value, json};
+
+use super::exit::{CliResult, Failure};
 use super::{files, output};
 use crate::checkpoint::policy::Policy;
 use crate::endpoint::{
-    Endpoint, MAX_TRUST_BYTES, OpenError, Requirement, TrustDir, TrustDirError, TrustFile, TrustUpdateError,
+    Endpoint, MAX_TRUST_BYTES, OpenError, Requirement, TrustDir, TrustDirError, TrustFile, TrustNews,
+    TrustUpdateError, Unlearned,
 };
 use crate::format::shown;
+use crate::proof::MAX_PROOF_BYTES;
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 
 /// For commands that judge releases.
@@ -34,6 +38,81 @@ pub struct TrustedHeads {
     /// Trusted logs, witnesses and quorum
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
+}
+
+/// Says that another process holds a state.
+pub fn say_waiting(path: &Path) {
+    output::say(&format!("waiting for {}, which another treehead process holds", path.display()));
+}
+
+/// Asks the log for newer trust files, learns them, and says what there is to say. Nothing that the network does fails.
+pub fn learn_online(
+    given: &Path,
+    state: &Path,
+    address: Option<&str>,
+    at_hand: &[Vec<u8>],
+) -> Result<TrustNews, Failure> {
+    let news = TrustDir::new(state).learn_online(&trust_file(given)?, address, at_hand, &say_waiting)?;
+    let TrustNews { trusted, before, unlearned } = &news;
+    if trusted.number() > *before {
+        output::say(&format!("learned trust file {}, which counts instead of {before}", trusted.number()));
+    }
+    if let Some(unlearned) = unlearned {
+        output::say(&unlearned_in_words(unlearned, given, state));
+    }
+    Ok(news)
+}
+
+/// What could not be learned, and the command that helps.
+fn unlearned_in_words(unlearned: &Unlearned, given: &Path, state: &Path) -> String {
+    let (given, state) = (given.display(), state.display());
+    let message = shown(&unlearned.to_string());
+    let helps = match unlearned {
+        Unlearned::NoAddress => "; name the log with --online URL".to_owned(),
+        Unlearned::NotAtHand { .. } => {
+            format!(", and run `treehead trust update {given} --new FILE --online --state {state}`")
+        }
+        Unlearned::More { .. } => "; run the command again".to_owned(),
+        _ => String::new(),
+    };
+    format!("trust: {message}{helps}")
+}
+
+/// What an endpoint trusts, as JSON: the number, the number before, and what it could not learn.
+pub fn news_json(news: &TrustNews) -> Value {
+    let unlearned = news.unlearned.as_ref().map(|unlearned| {
+        json!({ "code": unlearned.code(), "message": shown(&unlearned.to_string()), "number": unlearned.number() })
+    });
+    json!({ "number": news.trusted.number(), "before": news.before, "unlearned": unlearned })
+}
+
+/// Learns trust files that came with an artifact, lowest number first, each with the proof file or bundle beside it. Those
+/// that are older than the one that counts are of no interest.
+pub fn learn_files(given: &Path, state: &Path, files: &[PathBuf]) -> CliResult {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let (given, dir) = (trust_file(given)?, TrustDir::new(state));
+    let mut new = Vec::new();
+    for path in files {
+        let bytes = files::read(path, "a trust file", MAX_TRUST_BYTES)?;
+        let number = TrustFile::parse(&bytes).map_err(|e| Failure::file(path, &e))?.number();
+        new.push((number, path, bytes));
+    }
+    new.sort_by_key(|(number, ..)| *number);
+    for (number, path, bytes) in new {
+        let before = dir.newest(given.clone())?.number();
+        if number < before {
+            continue;
+        }
+        let proof = files::read(&files::proof_beside(path), "a proof file", MAX_PROOF_BYTES)?;
+        let learned = dir.learn(given.clone(), &bytes, &[&proof], &say_waiting);
+        let learned = learned.map_err(|e| Failure::from(e).of(&output::path(path)))?;
+        if learned.number() > before {
+            output::say(&format!("learned trust file {number}, which counts instead of {before}"));
+        }
+    }
+    Ok(())
 }
 
 /// Reads a trust file.
@@ -91,6 +170,14 @@ impl Trusting {
 }
 
 impl TrustedHeads {
+    /// These, or the policy of a trust file, if none was named.
+    pub fn or_trust(self, trust: Option<&Path>) -> Self {
+        match (&self.trust, &self.policy) {
+            (None, None) => Self { trust: trust.map(Path::to_owned), policy: None },
+            _ => self,
+        }
+    }
+
     /// The file that names the logs.
     pub fn file(&self) -> &Path {
         self.trust.as_ref().or(self.policy.as_ref()).map_or(Path::new(""), PathBuf::as_path)

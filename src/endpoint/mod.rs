@@ -51,6 +51,8 @@ mod open;
 mod remote_log;
 #[cfg(feature = "client")]
 mod trust_dir;
+#[cfg(feature = "client")]
+mod trust_news;
 
 pub use attestations::MissingAttestations;
 pub use batch::{BatchArrival, BatchArtifact, BatchLine, BatchQuestion, MAX_BATCH_LINE_BYTES};
@@ -105,6 +107,8 @@ pub use remote_log::RemoteLog;
 pub use requirement::{MAX_RULES_BYTES, parse_rules};
 #[cfg(feature = "client")]
 pub use trust_dir::{TrustDir, TrustDirError};
+#[cfg(feature = "client")]
+pub use trust_news::{MAX_TRUST_STEPS, TrustNews, Unlearned};
 
 #[cfg(test)]
 mod tests;

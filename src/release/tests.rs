@@ -143,13 +143,15 @@ proptest! {
         commit in prop::option::of("[0-9a-f]{40}"),
         files in prop::option::of(1..=1_u64 << 20),
         audience in prop::option::of("[^\\x00-\\x1f\\x7f-\\u{9f}]{1,20}"),
+        location in prop::option::of("[^\\x00-\\x1f\\x7f-\\u{9f}]{1,20}"),
         log in prop::option::of("[^\\x00-\\x1f\\x7f-\\u{9f}]{1,20}"),
     ) {
+        let location = location.filter(|_| names.len() == 1);
         let sha256 = Hash::from_bytes(digest);
         let release = Release {
             subjects: names.into_iter().map(|name| Subject { name, sha256 }).collect(),
             purl: Purl::parse(&format!("pkg:generic/a/b@{version}")).unwrap(),
-            kind, channel, sequence, audience, log,
+            kind, channel, sequence, audience, location, log,
             source: commit.map(|commit| Source {
                 uri: "git+https://x".to_owned(),
                 digest: ("gitCommit".to_owned(), commit),

@@ -2,10 +2,14 @@
 //! the old ones go, and old proofs stay good.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
+use treehead::checkpoint::Checkpoint;
 use treehead::endpoint::{
     Artifact, Endpoint, Freshness, Pins, Question, TrustDir, TrustFile, VerdictCode, hash_artifact,
 };
+use treehead::note::{Note, NoteSigner};
+use treehead::proof::wire::AddCheckpoint;
 
 use crate::program::{ORIGIN, Server, World};
 use crate::trust::{grant, learned, make, publish};
@@ -70,7 +74,9 @@ fn a_log_changes_its_keys_and_endpoints_follow_by_a_trust_file() {
         assert_eq!(verdict(&world, "state", file), Ok(()), "{file}");
     }
 
-    // 4. The old secret keys go, and their public halves stay for old proofs.
+    // 4. The old secret keys go, and their public halves stay for old proofs. A thief has a copy.
+    let stolen =
+        ["log/log.key", "log/log.mldsa.key"].map(|name| String::from_utf8(world.read(name)).unwrap());
     server.terminate();
     (1..).zip(&mut witnesses[..2]).for_each(|(number, witness)| learn(number, witness));
     for (from, to) in [
@@ -99,6 +105,7 @@ fn a_log_changes_its_keys_and_endpoints_follow_by_a_trust_file() {
     }
     world.publish(&server, "new.bin", "new", 3).done();
     assert_eq!(log_signatures(&world, "new.bin"), 2);
+    no_witness_cosigns_for(&world, &server, &witnesses, &stolen);
     // The endpoint that learned verifies new proofs and old ones; the other one has to learn first.
     for file in ["old.bin", "both.bin", "new.bin"] {
         assert_eq!(verdict(&world, "state", file), Ok(()), "{file}");
@@ -120,4 +127,61 @@ fn a_log_changes_its_keys_and_endpoints_follow_by_a_trust_file() {
     world.run("fsck log").done();
     world.run("backup log backup").done();
     assert!(world.path("backup/log.old.vkey").exists());
+}
+
+/// Asks each witness to cosign the log's own head with other signatures: the witnesses know the tree, and the keys decide.
+fn no_witness_cosigns_for(world: &World, log: &Server, witnesses: &[Server], stolen: &[String]) {
+    let signed = |keys: &[String]| {
+        let shown = Note::parse(&log.get("/checkpoint").1).unwrap();
+        let head = Checkpoint::parse(shown.text()).unwrap();
+        let signers: Vec<NoteSigner> =
+            keys.iter().map(|key| NoteSigner::parse(key.trim()).unwrap()).collect();
+        let checkpoint = Note::sign(shown.text().to_owned(), &signers.iter().collect::<Vec<_>>());
+        AddCheckpoint { old: head.size, proof: Vec::new(), checkpoint }.to_string()
+    };
+    let own = ["log/log.key", "log/log.mldsa.key"].map(|name| String::from_utf8(world.read(name)).unwrap());
+    for witness in witnesses {
+        let (status, answer) = witness.post("/add-checkpoint", signed(stolen).as_bytes());
+        assert_eq!(status, 403, "signed by the old keys: {answer}");
+        assert_eq!(witness.post("/add-checkpoint", signed(&own).as_bytes()).0, 200, "signed by the new keys");
+    }
+}
+
+/// Backups that are made while both keys sign: the log that is made of one signs with all of them again.
+#[test]
+fn a_backup_from_the_time_of_both_keys_makes_a_log_with_both() {
+    let world = World::new();
+    let server = world.serve();
+    world.publish(&server, "old.bin", "old", 1).done();
+    server.terminate();
+    world.run(&format!("keygen log --name {ORIGIN} --out log/log.next.key")).done();
+    let pq = "--algorithm ml-dsa-44 --out log/log.next.mldsa.key";
+    world.run(&format!("keygen log --name {ORIGIN} {pq}")).done();
+    let server = world.serve();
+    world.publish(&server, "both.bin", "both", 2).done();
+    assert_eq!(log_signatures(&world, "both.bin"), 4);
+    world.run("backup log safe --with-key").done();
+    world.run("backup log plain").done();
+    server.terminate();
+    fs::rename(world.path("log"), world.path("lost")).unwrap();
+    let secrets = ["log.key", "log.mldsa.key", "log.next.key", "log.next.mldsa.key"];
+    // Without the secret keys it says which ones are missing, and with them it goes on.
+    let told = world.run("restore plain log").done().stdout;
+    for name in secrets {
+        assert!(told.contains(&format!("{name} was not in the backup")), "{name}: {told}");
+        assert!(!world.path(&format!("log/{name}")).exists());
+    }
+    assert!(world.path("log/log.next.vkey").exists() && world.path("log/log.next.mldsa.vkey").exists());
+    assert_ne!(world.run("serve log --listen 127.0.0.1:0").exit, 0, "not with fewer keys than it has");
+    fs::remove_dir_all(world.path("log")).unwrap();
+    world.run("restore safe log").done();
+    for name in secrets {
+        let mode = fs::metadata(world.path(&format!("log/{name}"))).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{name}");
+        assert_eq!(world.read(&format!("log/{name}")), world.read(&format!("lost/{name}")));
+    }
+    world.run("fsck log").done();
+    let server = world.serve();
+    world.publish(&server, "more.bin", "more", 3).done();
+    assert_eq!(log_signatures(&world, "more.bin"), 4);
 }

@@ -42,6 +42,7 @@ mod statements;
 mod streams;
 mod tls_front;
 mod trust;
+mod trust_online;
 mod withdraw;
 mod withdrawn;
 mod witnessed;

@@ -8,11 +8,15 @@ use treehead::endpoint::{
 
 use crate::program::{Ran, Server, World};
 
-const PACKAGE: &str = "pkg:generic/example/trust";
+pub const PACKAGE: &str = "pkg:generic/example/trust";
 
 /// Makes a trust file of the log's own files that the log's publisher may replace.
 pub fn make(world: &World, number: u64) {
-    let rule = format!("--package {PACKAGE} --may-change vendor --at-least 1");
+    make_with(world, number, &format!("--package {PACKAGE} --may-change vendor --at-least 1"));
+}
+
+/// Makes a trust file of the log's own files with this rule.
+pub fn make_with(world: &World, number: u64, rule: &str) {
     let files = "--policy log/endpoint.policy --publishers log/publishers.toml";
     world.run(&format!("trust make {files} --number {number} {rule} --out {number}.trust")).done();
 }
@@ -43,7 +47,8 @@ pub fn grant(world: &World) {
     world.write("log/publishers.toml", changed);
 }
 
-fn world() -> (World, Server) {
+/// A served log whose publisher may state trust files.
+pub fn world() -> (World, Server) {
     let world = World::new();
     grant(&world);
     let server = world.serve();
@@ -94,10 +99,7 @@ fn two_publishers_sign_one_file_together_or_one_after_the_other() {
     world.run(&format!("publisher add log {add}")).done();
     let server = world.serve();
     let rule = format!("--package {PACKAGE} --may-change vendor second --at-least 2");
-    let files = "--policy log/endpoint.policy --publishers log/publishers.toml";
-    for number in 1..=3 {
-        world.run(&format!("trust make {files} --number {number} {rule} --out {number}.trust")).done();
-    }
+    (1..=3).for_each(|number| make_with(&world, number, &rule));
     let publish = |file: &str, number: u64, keys: &str| {
         let what = format!("--kind trust --purl {PACKAGE}@{number} --channel trust --sequence {number}");
         world.run(&format!("publish {file} {what} --log {} {keys}", server.url)).done();
@@ -137,12 +139,13 @@ fn trust_show_tells_who_may_replace_the_file() {
 /// The file that an endpoint learned counts for every command that judges with its state, and for the library.
 #[test]
 fn the_learned_file_counts_everywhere() {
-    let (world, server) = world();
+    let (world, mut server) = world();
     make(&world, 1);
     // The second file trusts one more publisher, who released an artifact.
     world.run("keygen publisher --name second --out second.pem").done();
     let add = "--name second --key second.pub --purl pkg:generic/example/* --kind build";
     world.run(&format!("publisher add log {add}")).done();
+    server.hang_up();
     make(&world, 2);
     world.write("second.bin", "by the second");
     let what = "--kind build --purl pkg:generic/example/other@1 --channel stable --sequence 1";
@@ -190,4 +193,70 @@ fn the_learned_file_counts_everywhere() {
     }
     world.write("device/state/endpoint.trust", learned);
     assert_eq!(opened(), Ok(Ok(())));
+}
+
+/// Every code of the table in docs/trust.md, as `trust update` tells it.
+#[test]
+fn each_refusal_has_its_code() {
+    let (world, server) = world();
+    (1..=4).for_each(|number| make(&world, number));
+    (2..=3).for_each(|number| publish(&world, &server, number));
+    let files = "--policy log/endpoint.policy --publishers log/publishers.toml";
+    world.run(&format!("trust make {files} --out fixed.trust")).done();
+    let other = "--package pkg:generic/example/other --may-change vendor --at-least 1";
+    world.run(&format!("trust make {files} --number 2 {other} --out other.trust")).done();
+    let how = format!("--log {} --key publisher.pem", server.url);
+    // Another file with a number that is taken; the log keeps one claim for each sequence number, so another log has it.
+    let fork = World::new();
+    grant(&fork);
+    ["log.key", "log.mldsa.key", "log.vkey", "log.mldsa.vkey", "publishers.toml", "endpoint.policy"]
+        .iter()
+        .for_each(|name| fork.write(&format!("log/{name}"), world.read(&format!("log/{name}"))));
+    fork.write("publisher.pem", world.read("publisher.pem"));
+    ["publisher.pem", "log/log.key", "log/log.mldsa.key"].iter().for_each(|name| fork.chmod(name, 0o600));
+    let forked = fork.serve();
+    let of_fork = format!("--log {} --key publisher.pem", forked.url);
+    let what = format!("--kind trust --purl {PACKAGE}@2 --channel trust --sequence 2");
+    fork.write("other.trust", world.read("other.trust"));
+    fork.run(&format!("publish other.trust {what} {of_fork}")).done();
+    world.write("other.trust.tlog-proof", fork.read("other.trust.tlog-proof"));
+    // An entry of a stranger's log proves nothing, and one of a publisher that may not state trust is nobody's.
+    let stranger = World::new();
+    grant(&stranger);
+    let strange = stranger.serve();
+    stranger.write("2.trust", world.read("2.trust"));
+    stranger.run(&format!("publish 2.trust {what} --log {} --key publisher.pem", strange.url)).done();
+    world.write("strange.tlog-proof", stranger.read("2.trust.tlog-proof"));
+    world.run("keygen publisher --name second --out second.pem").done();
+    let add = "--name second --key second.pub --purl pkg:generic/example/* --kind trust";
+    world.run(&format!("publisher add log {add}")).done();
+    let mut server = server;
+    server.hang_up();
+    let what = format!("--kind trust --purl {PACKAGE}@4 --channel trust --sequence 4");
+    let how = how.replace("publisher.pem", "second.pem");
+    world.run(&format!("publish 4.trust {what} {how}")).done();
+
+    let update = |current: &str, new: &str, proof: &str| {
+        world.run(&format!("trust update {current} --new {new} --proof {proof} --state state"))
+    };
+    let (second, own) = ("2.trust", "2.trust.tlog-proof");
+    update("1.trust", "log/endpoint.policy", own).refused("trust-malformed");
+    update("fixed.trust", second, own).refused("trust-not-replaceable");
+    update("3.trust", second, own).refused("trust-rollback");
+    update("1.trust", "3.trust", "3.trust.tlog-proof").refused("trust-gap");
+    update("1.trust", "other.trust", "other.trust.tlog-proof").refused("trust-other-package");
+    update("1.trust", second, "strange.tlog-proof").refused("trust-not-proven");
+    update("1.trust", second, "3.trust.tlog-proof").refused("trust-other-release");
+    update("3.trust", "4.trust", "4.trust.tlog-proof").refused("trust-too-few-signers");
+    assert!(!world.path("state/evidence").exists());
+    let ran = update("2.trust", "other.trust", "other.trust.tlog-proof").refused("trust-fork");
+    assert!(ran.stderr.contains("which is signed and logged as well"), "{ran:?}");
+    assert_eq!(fs::read_dir(world.path("state/evidence")).unwrap().count(), 3);
+    // None of them is remembered.
+    assert!(!world.path("state/endpoint.trust").exists());
+    // Every code is in the table.
+    let table = include_str!("../../docs/trust.md");
+    for code in treehead::endpoint::TrustUpdateCode::ALL {
+        assert!(table.contains(&format!("| `{}` |", code.as_str())), "{code:?}");
+    }
 }

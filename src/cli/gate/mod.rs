@@ -12,14 +12,15 @@ use args::Gate as Args;
 use super::batch::{Answer, Line, answer_all};
 use super::exit::{self, CliResult, Failure};
 use super::output::{self, GREEN};
+use super::trusting::learn_online;
 use super::verify::failure::{Places, failure, tell};
 use super::verify::folder::{differs, malformed};
 use super::verify::{add_stated, verified};
 use crate::disk::evidence_dir::EvidenceDir;
-use crate::endpoint::{Arrival, Arrived, BatchLine, Gate, NoProof, Ruled, Ruling, Stop};
+use crate::endpoint::{Arrival, Arrived, BatchLine, Gate, GateSettings, NoProof, Ruled, Ruling, Stop};
 
 pub fn run(args: &Args, json: bool) -> CliResult {
-    let gate = Gate::open(&args.config)?;
+    let gate = open(&args.config)?;
     let settings = gate.settings();
     let places = Arc::new(Places {
         policy: settings.trust.as_ref().unwrap_or(&settings.policy).display().to_string(),
@@ -43,6 +44,19 @@ pub fn run(args: &Args, json: bool) -> CliResult {
         failures.extend(failure);
     }
     Failure::worst(failures.iter())
+}
+
+/// Opens the gate. One that is online learns newer trust files first.
+fn open(config: &Path) -> Result<Gate, Failure> {
+    let gate = Gate::open(config)?;
+    let GateSettings { trust, state, online, log, .. } = gate.settings();
+    match trust {
+        Some(trust) if *online => {
+            let news = learn_online(trust, state, log.as_deref(), &[])?;
+            if news.trusted.number() > news.before { Ok(Gate::open(config)?) } else { Ok(gate) }
+        }
+        _ => Ok(gate),
+    }
 }
 
 /// The artifacts of the command line.

@@ -13,6 +13,7 @@ pub mod target;
 
 use args::Publish;
 pub use artifact::Artifact;
+pub use proofs::write as write_proof;
 pub use release::About;
 pub use report::{warning_line, warning_object};
 pub use sequence::{choose, latest};

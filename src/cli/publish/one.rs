@@ -7,6 +7,7 @@ use serde_json::json;
 use super::args::Publish;
 use super::artifact::Artifact;
 use super::folder::{self, Folder};
+use super::proofs::{self, is_bundle};
 use super::release::About;
 use super::report::{warning_line, warning_object};
 use super::sequence;
@@ -17,7 +18,6 @@ use crate::cli::exit::{CliResult, Failure};
 use crate::cli::files::{self, OutFile, Replacement};
 use crate::cli::{output, statement};
 use crate::client::{Appended, Numbering, Wait, check_answer};
-use crate::proof::ProofBundle;
 use crate::release::{ManifestRef, Release};
 use crate::signing::Signers;
 
@@ -125,10 +125,6 @@ fn folder_bundle(args: &Publish, artifacts: &[Artifact]) -> Option<PathBuf> {
     }
 }
 
-fn is_bundle(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "tlog-bundle")
-}
-
 fn is_directory(path: &Path) -> bool {
     path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
@@ -151,12 +147,7 @@ fn save(
     warn_of_another_signature(&proof, signers.keys());
     for place in places {
         let path = place.path().to_owned();
-        let bundle = is_bundle(&path).then(|| ProofBundle::join(std::slice::from_ref(&proof)));
-        let bundle = bundle.transpose().map_err(|e| {
-            Failure::CouldNotTell(format!("{} answered with a proof for no bundle: {e}", log.url()))
-        })?;
-        let text = bundle.map_or_else(|| proof.to_string(), |bundle| bundle.to_string());
-        place.finish(text.as_bytes())?;
+        proofs::write(&proof, place, log)?;
         written.push(path);
     }
     Ok(())

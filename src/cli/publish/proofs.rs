@@ -1,4 +1,5 @@
-//! `--proofs DIR` and `--bundle FILE`: a proof file for each of many releases, and a bundle for all of them.
+//! Writes proofs: to a place that is named; with `--proofs DIR` and `--bundle FILE`, a proof file for each of many releases,
+//! and a bundle for all of them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -6,14 +7,29 @@ use std::sync::Mutex;
 use super::target::{NOT_SENT, warn_of_another_signature};
 use crate::checkpoint::{Checkpoint, LogKey};
 use crate::cli::connection::Connection;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{CliResult, Failure};
 use crate::cli::files::{self, OutFile, Replacement};
 use crate::client::{ClientError, check_answer};
 use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::note::Note;
-use crate::proof::{MAX_PROOF_FILE_BYTES, ProofFile};
+use crate::proof::{MAX_PROOF_FILE_BYTES, ProofBundle, ProofFile};
 use crate::signing::Signers;
+
+/// Tells whether the file of this name is to be a bundle.
+pub fn is_bundle(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "tlog-bundle")
+}
+
+/// Writes a proof to its place: as a bundle, if the name of the file says so.
+pub fn write(proof: &ProofFile, place: Replacement, log: &Connection) -> CliResult {
+    let bundle = is_bundle(place.path()).then(|| ProofBundle::join(std::slice::from_ref(proof)));
+    let bundle = bundle.transpose().map_err(|e| {
+        Failure::CouldNotTell(format!("{} answered with a proof for no bundle: {e}", log.url()))
+    })?;
+    let text = bundle.map_or_else(|| proof.to_string(), |bundle| bundle.to_string());
+    place.finish(text.as_bytes())
+}
 
 /// The places of proofs: a directory of `<leaf hash>.tlog-proof`, and a bundle. No two releases share a leaf hash, in
 /// whatever log, and the same release has the same one whenever it is sent.

@@ -35,7 +35,7 @@ pub fn run(args: &Diff, json: bool) -> CliResult {
 }
 
 /// Each change in a sentence. Empty for two files with the same bytes only.
-fn changes(old: &TrustFile, new: &TrustFile) -> Vec<String> {
+pub fn changes(old: &TrustFile, new: &TrustFile) -> Vec<String> {
     let mut said = Vec::new();
     let (from, to) = (old.number(), new.number());
     if from.checked_add(1) != Some(to) && old.to_bytes() != new.to_bytes() {

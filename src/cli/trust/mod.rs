@@ -1,6 +1,7 @@
-//! `treehead trust`: makes, shows, compares and replaces trust files, which hold everything that an endpoint trusts.
+//! `treehead trust`: makes, shows, compares, publishes and replaces trust files, which hold everything that an endpoint trusts.
 
 mod diff;
+mod publish;
 mod update;
 
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use crate::endpoint::{MAX_RULES_BYTES, Requirement, TrustFile, UpdateRule, parse
 use crate::format::shown;
 use crate::release::{MAX_PUBLISHERS_BYTES, Publisher, Publishers, PurlPattern, StatementKind};
 
-/// Make, show, compare and update trust files: all that an endpoint trusts
+/// Make, show, compare, publish and update trust files: all that an endpoint trusts
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,11 +28,14 @@ Examples:
       --package pkg:generic/example/trust --may-change release security qa --at-least 2 --out 2.trust
   treehead trust show endpoint.trust
   treehead trust diff endpoint.trust 2.trust
+  treehead trust publish 2.trust --current endpoint.trust --log https://log.example.com \\
+      --key release.pem --key security.pem --url https://example.com/2.trust
   treehead trust update endpoint.trust --new 2.trust --proof 2.trust.tlog-proof --state state
+  treehead trust update endpoint.trust --online https://log.example.com --state state
 
 A trust file that says who may change it can be replaced by the next number: `trust update` takes the
 new one if so many of them signed it, in releases of kind `trust` that the log proves under the
-present one. docs/trust.md tells how it is made, signed and published.")]
+present one. `trust publish` makes such a release. docs/trust.md tells how it is made and signed.")]
 pub struct Trust {
     #[command(subcommand)]
     command: Command,
@@ -45,6 +49,8 @@ enum Command {
     Show(Show),
     /// Say in words what changes from one trust file to another
     Diff(diff::Diff),
+    /// Sign the release of the next trust file, append it to a log, and write its proof
+    Publish(Box<publish::Publish>),
     /// Replace the trust file that a state remembers by the next ones, each with its proof
     Update(update::Update),
 }
@@ -88,6 +94,7 @@ pub fn run(args: &Trust, json: bool) -> CliResult {
         Command::Make(args) => make(args, json),
         Command::Show(args) => show(args, json),
         Command::Diff(args) => diff::run(args, json),
+        Command::Publish(args) => publish::run(args, json),
         Command::Update(args) => update::run(args, json),
     }
 }

@@ -29,6 +29,7 @@ Examples:
   treehead verify --manifest rules.manifest-delta --proof rules.manifest.tlog-proof \\
       --policy endpoint.policy --state /var/lib/endpoint
   treehead verify --batch --policy endpoint.policy < questions.jsonl
+  treehead verify scanner-4.2.0.tar.gz --trust 1.trust --state /var/lib/endpoint --learn 2.trust
   treehead verify scanner-4.2.0.tar.gz --policy endpoint.policy --state /var/lib/endpoint \\
       --online https://log.example.com --report https://monitor.example.org
 
@@ -104,12 +105,16 @@ pub struct Verify {
     /// Directory where this endpoint remembers what it saw
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// Newer trust file, which --state learns before anything is judged, by the proof file or bundle beside it; may be
+    /// repeated
+    #[arg(long, value_name = "FILE", requires_all = ["trust", "state"])]
+    pub learn: Vec<PathBuf>,
     /// Refuse proofs that no quorum of witnesses cosigned within this time, as in 24h, 90m or 7d; with --online
     /// this applies to the log's newest tree head instead
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub max_age: Option<u64>,
     /// Also ask the log, at this address or the one in the policy: its newest tree head must be consistent with
-    /// all earlier ones, and releases withdrawn since are refused
+    /// all earlier ones, and releases withdrawn since are refused. With --trust and --state, newer trust files are learned
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", value_parser = parse_online)]
     pub online: Option<String>,
     /// Send the tree heads seen to this monitor, which compares them with the log's own
@@ -123,7 +128,7 @@ pub fn parse_sha256(text: &str) -> Result<Hash, String> {
 }
 
 /// Detects a FILE that was parsed as the address of `--online`.
-fn parse_online(text: &str) -> Result<String, String> {
+pub fn parse_online(text: &str) -> Result<String, String> {
     if text.is_empty() || is_address(text) {
         return Ok(text.to_owned());
     }

@@ -18,6 +18,7 @@ use failure::{Places, failure, tell};
 
 use super::exit::{self, CliResult, Failure};
 use super::output::say;
+use super::trusting::{learn_files, learn_online, news_json};
 use crate::client;
 use crate::disk::evidence_dir::EvidenceDir;
 use crate::endpoint::{Accepted, Artifact, Endpoint, Freshness, Online, Pins, Question, Stated, stated};
@@ -25,6 +26,7 @@ use crate::note::Note;
 
 pub fn run(args: &Verify, json: bool) -> CliResult {
     let places = Arc::new(Places::of(args));
+    let learned = learn(args)?;
     let endpoint = endpoint(args, &places)?;
     if args.batch {
         return batch::run(args, &endpoint, &places);
@@ -44,7 +46,17 @@ pub fn run(args: &Verify, json: bool) -> CliResult {
         Ok(_) => verdicts.next().expect("one for each question").map_err(|e| failure(e, &places)),
         Err(unread) => Err(unread.clone()),
     };
-    print(&asked, &asked.iter().map(verdict).collect::<Vec<_>>(), &endpoint, json)
+    let verdicts = asked.iter().map(verdict).collect::<Vec<_>>();
+    print((&asked, &verdicts), &endpoint, learned.as_ref(), json)
+}
+
+/// Learns newer trust files, from files and from the log. What the log answered, for machines.
+fn learn(args: &Verify) -> Result<Option<Value>, Failure> {
+    let (Some(trust), Some(state)) = (&args.trusting.trust, &args.state) else { return Ok(None) };
+    learn_files(trust, state, &args.learn)?;
+    let Some(address) = &args.online else { return Ok(None) };
+    let address = Some(address.as_str()).filter(|address| !address.is_empty());
+    Ok(Some(news_json(&learn_online(trust, state, address, &[])?)))
 }
 
 fn question<'a>(artifact: &'a artifacts::Artifact, args: &'a Verify, freshness: Freshness) -> Question<'a> {
@@ -58,15 +70,19 @@ fn question<'a>(artifact: &'a artifacts::Artifact, args: &'a Verify, freshness: 
 }
 
 fn print(
-    asked: &[Asked],
-    verdicts: &[Result<Accepted, Failure>],
+    (asked, verdicts): (&[Asked], &[Result<Accepted, Failure>]),
     endpoint: &Endpoint,
+    learned: Option<&Value>,
     json: bool,
 ) -> CliResult {
     for (asked, verdict) in asked.iter().zip(verdicts) {
         match verdict {
-            Ok(accepted) => verified::tell(asked, accepted, json)?,
-            Err(failure) if json => exit::tell(failure, json, about(asked, endpoint)),
+            Ok(accepted) => verified::tell(asked, accepted, learned, json)?,
+            Err(failure) if json => {
+                let mut about = about(asked, endpoint);
+                about.extend(learned.map(|learned| ("trust".to_owned(), learned.clone())));
+                exit::tell(failure, json, about);
+            }
             // With one artifact the user knows which one is refused.
             Err(failure) if verdicts.len() == 1 => exit::tell(failure, json, Map::new()),
             Err(failure) => exit::tell(&failure.clone().of(&asked.title), json, Map::new()),

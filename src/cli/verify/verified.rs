@@ -44,11 +44,13 @@ fn online_in_words(head: &Cosigned<Checkpoint>) -> String {
     )
 }
 
-/// Prints it.
-pub fn tell(asked: &Asked, accepted: &Accepted, json: bool) -> CliResult {
+/// Prints it, and what was learned of the trust file.
+pub fn tell(asked: &Asked, accepted: &Accepted, learned: Option<&Value>, json: bool) -> CliResult {
     let artifacts = accepted.release.artifacts();
     let artifact = format!("{}, SHA-256 {}", names_in_words(artifacts), artifacts[0].sha256.to_hex());
-    result(json, &object(asked.file.as_deref(), accepted), &words(&asked.title, &artifact, accepted))
+    let mut object = object(asked.file.as_deref(), accepted);
+    learned.into_iter().for_each(|learned| object["trust"] = learned.clone());
+    result(json, &object, &words(&asked.title, &artifact, accepted))
 }
 
 /// The release, in a sentence.

@@ -350,3 +350,27 @@ fn the_content_of_a_release_is_all_that_it_claims() {
         assert!(seen.insert(with(change)), "change {at} is another content than all others");
     }
 }
+
+#[test]
+fn the_location_of_an_artifact_is_a_hint() {
+    let plain = sample_release(b"x");
+    let located = Release { location: Some("https://example.com/x".to_owned()), ..plain.clone() };
+    let payload = located.to_payload().unwrap();
+    assert_eq!(Release::parse(&payload).unwrap(), located);
+    assert_eq!(
+        (located.content(), located.bytes()),
+        (plain.content(), plain.bytes()),
+        "no part of the claim"
+    );
+    // What is no text is ignored, as other annotations are.
+    let text = String::from_utf8(payload).unwrap();
+    for other in ["null", "7", "\"\"", "\"a\\nb\"", "{}"] {
+        let changed = text.replace("\"https://example.com/x\"", other);
+        assert_ne!(changed, text);
+        assert_eq!(Release::parse(changed.as_bytes()).unwrap(), plain, "{other}");
+    }
+    // One address is for one artifact.
+    let mut two = located;
+    two.subjects.push(Subject { name: "more".to_owned(), sha256: Hash::digest(b"more") });
+    assert_refused(two.to_payload(), "one artifact, if it has a location", b"");
+}

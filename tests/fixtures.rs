@@ -11,12 +11,12 @@ use serde_json::json;
 use treehead::checkpoint::Checkpoint;
 use treehead::checkpoint::cosignature::cosign;
 use treehead::checkpoint::policy::Policy;
-use treehead::endpoint::TrustFile;
+use treehead::endpoint::{TRUST_CHANNEL, TrustFile, UpdateRule};
 use treehead::merkle::{Hash, LeafIndex, TreeSize, verify_inclusion};
 use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
 use treehead::proof::ProofFile;
 use treehead::proof::fork::ForkEvidence;
-use treehead::release::{Publishers, Release, Source, Subject};
+use treehead::release::{Kind, Publishers, Purl, Release, Source, Subject};
 
 const ORIGIN: &str = "log.example.com/releases";
 const ARTIFACT: &str = "#!/bin/sh\necho 'nothing found'\n";
@@ -130,6 +130,35 @@ fn trust(policy: &str) -> String {
     String::from_utf8(file.to_bytes()).expect("JSON")
 }
 
+/// A trust file that vendor may replace by the next number.
+fn replaceable(number: u64, policy: &str) -> String {
+    let policy = Policy::parse(policy.as_bytes()).expect("a policy");
+    let vendor = releases::publisher_toml("vendor", 1, &["pkg:generic/example/*"], &["build", "trust"]);
+    let publishers = Publishers::parse(vendor.as_bytes()).expect("publishers");
+    let file = TrustFile::new(number, &policy, publishers, Vec::new()).expect("a trust file");
+    let (package, from) = ("pkg:generic/example/trust".to_owned(), vec!["vendor".to_owned()]);
+    let file = file.with_update(UpdateRule { package, from, at_least: 1 }).expect("a rule");
+    String::from_utf8(file.to_bytes()).expect("JSON")
+}
+
+/// The proof of the release of a trust file, which is the only entry of its log.
+fn trust_proof(file: &str, number: u64, log: &NoteSigner, witness: &NoteSigner) -> String {
+    let release = Release {
+        subjects: vec![Subject { name: format!("{number}.trust"), sha256: Hash::digest(file.as_bytes()) }],
+        purl: Purl::parse(&format!("pkg:generic/example/trust@{number}")).expect("a purl"),
+        kind: Kind::Trust,
+        channel: TRUST_CHANNEL.to_owned(),
+        ..releases::scanner(number)
+    };
+    let entry = releases::signed(&release, 1);
+    let head =
+        Checkpoint::new(log.public().name().clone(), TreeSize::new(1).expect("small"), Hash::leaf(&entry));
+    let mut checkpoint = head.sign(log);
+    checkpoint.push(cosign(&head, witness, COSIGNED));
+    let (index, proof) = (LeafIndex::new(0).expect("small"), Vec::new());
+    ProofFile { extra: Some(entry), index, proof, checkpoint }.to_string()
+}
+
 fn files() -> BTreeMap<&'static str, String> {
     let log = signer(ORIGIN, SignatureType::Ed25519, 100);
     let witness = signer("witness.example.com", SignatureType::CosignatureEd25519, 101);
@@ -152,7 +181,11 @@ fn files() -> BTreeMap<&'static str, String> {
         |witness: &NoteSigner| format!("log {}\nwitness w1 {}\nquorum w1\n", log.public(), witness.public());
     let stranger_toml =
         releases::publisher_toml("stranger", 2, &["pkg:generic/example/*"], &["build", "update"]);
+    let next = replaceable(2, &quorum(&witness));
     BTreeMap::from([
+        ("1.trust", replaceable(1, &quorum(&witness))),
+        ("2.trust.tlog-proof", trust_proof(&next, 2, &log, &witness)),
+        ("2.trust", next),
         ("scanner.sh", ARTIFACT.to_owned()),
         ("scanner.sh.tlog-proof", text.clone()),
         ("tampered.sh", TAMPERED.to_owned()),

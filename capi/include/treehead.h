@@ -33,7 +33,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Why a file must not be installed: numbers that never change. */
+/* Why a file must not be installed, or a trust file not taken: numbers that never change. */
 typedef enum th_reason {
   TH_REASON_NONE = 0,
   TH_REASON_PROOF_MALFORMED = 600,
@@ -72,7 +72,16 @@ typedef enum th_reason {
   TH_REASON_NO_FORK = 633,
   TH_REASON_COULD_NOT_TELL = 634,
   TH_REASON_ATTESTATIONS = 635,
-  TH_REASON_SIGNATURES_MISSING = 636
+  TH_REASON_SIGNATURES_MISSING = 636,
+  TH_REASON_TRUST_MALFORMED = 650,
+  TH_REASON_TRUST_NOT_REPLACEABLE = 651,
+  TH_REASON_TRUST_ROLLBACK = 652,
+  TH_REASON_TRUST_GAP = 653,
+  TH_REASON_TRUST_OTHER_PACKAGE = 654,
+  TH_REASON_TRUST_NOT_PROVEN = 655,
+  TH_REASON_TRUST_OTHER_RELEASE = 656,
+  TH_REASON_TRUST_TOO_FEW_SIGNERS = 657,
+  TH_REASON_TRUST_FORK = 658
 } th_reason;
 
 /*
@@ -190,6 +199,20 @@ typedef struct th_text {
 } th_text;
 
 /*
+ Bytes that a caller gives. data NULL: none.
+ */
+typedef struct th_bytes {
+  /*
+   The bytes.
+   */
+  const uint8_t *data;
+  /*
+   Their number.
+   */
+  size_t length;
+} th_bytes;
+
+/*
  The answer. Give buffers for the texts that you want.
  */
 typedef struct th_verdict {
@@ -305,20 +328,6 @@ typedef struct th_verdict {
    */
   struct th_blob *json;
 } th_verdict;
-
-/*
- Bytes that a caller gives. data NULL: none.
- */
-typedef struct th_bytes {
-  /*
-   The bytes.
-   */
-  const uint8_t *data;
-  /*
-   Their number.
-   */
-  size_t length;
-} th_bytes;
 
 /*
  Text that a caller gives: UTF-8, not NUL-terminated. data NULL: none. th_str_of makes one of a C string.
@@ -554,6 +563,22 @@ th_status th_trust_to_bytes(const struct th_trust *trust, struct th_blob **bytes
  The number of the trust file; 0 if it was made of parts.
  */
 uint64_t th_trust_number(const struct th_trust *trust);
+
+/*
+ The trust file that replaces this one: it has the next number, and its releases, in the proof files or bundles of
+ `proofs`, are proven and signed as this one asks. The signers of all proofs are counted together. `next` is a new object,
+ also if `data` is this very file; this one stays as it is. The caller keeps the bytes of `data`, durably, and begins with
+ them the next time. TH_REFUSED, or TH_MALFORMED: keep this one; `reason`, which may be NULL, is a TH_REASON_TRUST number.
+ TH_UNSUPPORTED where it was left out of the build.
+ */
+th_status th_trust_succeed(const struct th_trust *trust,
+                           const uint8_t *data,
+                           size_t length,
+                           const struct th_bytes *proofs,
+                           size_t proofs_count,
+                           struct th_trust **next,
+                           uint32_t *reason,
+                           struct th_text *message);
 
 /*
  Frees a trust.

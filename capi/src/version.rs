@@ -2,7 +2,7 @@
 
 use core::ffi::{CStr, c_char};
 
-use treehead::endpoint::VerdictCode;
+use treehead::endpoint::{TrustUpdateCode, VerdictCode};
 
 /// The version of this interface. It grows when something is added; libtreehead.so.0 keeps what it had.
 pub const TH_ABI_VERSION: u32 = 1;
@@ -26,17 +26,29 @@ pub extern "C" fn th_version() -> *const c_char {
 
 /// Names with the NUL that C wants.
 macro_rules! names {
-    ($($code:ident => $name:literal,)+) => {
-        const fn c_name(code: VerdictCode) -> &'static CStr {
+    ($function:ident of $codes:ident: $($code:ident => $name:literal,)+) => {
+        const fn $function(code: $codes) -> &'static CStr {
             match code {
-                $(VerdictCode::$code => $name,)+
+                $($codes::$code => $name,)+
                 _ => c"",
             }
         }
     };
 }
 
-names! {
+names! { trust_name of TrustUpdateCode:
+    Malformed => c"trust-malformed",
+    NotReplaceable => c"trust-not-replaceable",
+    Rollback => c"trust-rollback",
+    Gap => c"trust-gap",
+    OtherPackage => c"trust-other-package",
+    NotProven => c"trust-not-proven",
+    OtherRelease => c"trust-other-release",
+    TooFewSigners => c"trust-too-few-signers",
+    Fork => c"trust-fork",
+}
+
+names! { verdict_name of VerdictCode:
     ProofMalformed => c"proof-malformed",
     UnknownLog => c"unknown-log",
     CheckpointMalformed => c"checkpoint-malformed",
@@ -79,8 +91,10 @@ names! {
 /// The stable name of a reason, as `treehead verify --json` prints it: "artifact-mismatch". NULL for other numbers.
 #[unsafe(no_mangle)]
 pub extern "C" fn th_reason_name(reason: u32) -> *const c_char {
-    let code = VerdictCode::ALL.into_iter().find(|code| u32::from(code.number()) == reason);
-    code.map_or(core::ptr::null(), |code| c_name(code).as_ptr())
+    let of_verdict = VerdictCode::ALL.into_iter().find(|code| u32::from(code.number()) == reason);
+    let of_trust = || TrustUpdateCode::ALL.into_iter().find(|code| u32::from(code.number()) == reason);
+    let name = of_verdict.map(verdict_name).or_else(|| of_trust().map(trust_name));
+    name.map_or(core::ptr::null(), CStr::as_ptr)
 }
 
 #[cfg(test)]
@@ -91,6 +105,11 @@ mod tests {
     fn every_reason_has_its_name() {
         for code in VerdictCode::ALL {
             // SAFETY: a name is a C string.
+            let name = unsafe { CStr::from_ptr(th_reason_name(code.number().into())) };
+            assert_eq!(name.to_str(), Ok(code.as_str()));
+        }
+        for code in TrustUpdateCode::ALL {
+            // SAFETY: as above.
             let name = unsafe { CStr::from_ptr(th_reason_name(code.number().into())) };
             assert_eq!(name.to_str(), Ok(code.as_str()));
         }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use cbindgen::{Builder, Config, DocumentationStyle, ItemType, Language, SortKey, Style};
-use treehead::endpoint::VerdictCode;
+use treehead::endpoint::{TrustUpdateCode, VerdictCode};
 
 /// The sources with exported items, in the order of the header.
 const SOURCES: [&str; 14] = [
@@ -64,10 +64,12 @@ static inline th_text th_text_of(char *data, size_t capacity) {
 "#;
 
 fn after_includes() -> String {
-    let mut reasons = "\n/* Why a file must not be installed: numbers that never change. */\ntypedef enum th_reason {\n  TH_REASON_NONE = 0,\n".to_owned();
-    for code in VerdictCode::ALL {
-        let name = code.as_str().to_uppercase().replace('-', "_");
-        writeln!(reasons, "  TH_REASON_{name} = {},", code.number()).expect("strings take everything");
+    let mut reasons = "\n/* Why a file must not be installed, or a trust file not taken: numbers that never change. */\ntypedef enum th_reason {\n  TH_REASON_NONE = 0,\n".to_owned();
+    let verdicts = VerdictCode::ALL.map(|code| (code.as_str(), code.number()));
+    let updates = TrustUpdateCode::ALL.map(|code| (code.as_str(), code.number()));
+    for (name, number) in verdicts.into_iter().chain(updates) {
+        let name = name.to_uppercase().replace('-', "_");
+        writeln!(reasons, "  TH_REASON_{name} = {number},").expect("strings take everything");
     }
     reasons.truncate(reasons.len() - 2);
     reasons + "\n} th_reason;"
@@ -144,7 +146,8 @@ fn the_header_is_what_the_sources_say() {
             differing.map(|at| at + 1)
         );
     }
-    for code in VerdictCode::ALL {
-        assert!(seen.contains(&format!(" = {}", code.number())), "{code}");
+    let numbers = VerdictCode::ALL.map(VerdictCode::number).into_iter();
+    for number in numbers.chain(TrustUpdateCode::ALL.map(TrustUpdateCode::number)) {
+        assert!(seen.contains(&format!(" = {number}")), "{number}");
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::exit::{self, CliResult, Failure};
 use super::keys::{MAX_VKEY_BYTES, parse_vkey};
+use super::trusting::TrustedHeads;
 use super::values::{parse_duration, parse_kind, parse_purl};
 use super::{files, output};
 use crate::client::Wait;
@@ -67,11 +68,10 @@ pub struct Load {
         value_name = "all|sample"
     )]
     pub check: CheckArg,
-    /// Policy to check the log's tree heads with
-    #[arg(long, value_name = "FILE", conflicts_with = "vkey")]
-    pub policy: Option<PathBuf>,
+    #[command(flatten)]
+    pub trusted: TrustedHeads,
     /// The log's public key, to check its tree heads with
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["policy", "trust"])]
     pub vkey: Option<PathBuf>,
     /// Publisher's secret key: entries are release statements that it signs
     #[arg(long, value_name = "FILE", requires = "purl")]
@@ -147,8 +147,7 @@ fn entries(args: &Load) -> Result<Entries, Failure> {
 }
 
 fn trust(args: &Load) -> Result<Trust, Failure> {
-    if let Some(path) = &args.policy {
-        let policy = files::policy(path)?;
+    if let Some(policy) = args.trusted.policy()? {
         return Ok(Trust::Policy(policy));
     }
     match &args.vkey {

@@ -52,6 +52,7 @@ pub use manifest::{MAX_MANIFEST_BYTES, Manifest};
 pub use problem::GossipError;
 pub use settings::{
     Expect, LogSettings, MonitorSettings, OnProgress, Patience, Peer, Start, Watch, open_publishers,
+    open_trusted_publishers,
 };
 pub use state::StateError;
 

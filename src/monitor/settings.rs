@@ -11,6 +11,7 @@ use crate::checkpoint::{LogKey, Origin};
 use crate::clock::{self, Clock};
 use crate::disk::evidence_dir::EvidenceDir;
 use crate::disk::{DiskIo, RealDisk};
+use crate::endpoint::{MAX_TRUST_BYTES, TrustFile};
 use crate::http::publishers_file::PUBLISHERS_FILE;
 use crate::http::watched_file::{FileKind, Loss, Update, WatchError, WatchedFile};
 use crate::merkle::Hash;
@@ -220,6 +221,22 @@ impl Expect {
 pub fn open_publishers(path: &Path) -> Result<WatchedFile<Publishers>, WatchError> {
     WatchedFile::open(path, &PUBLISHERS_FILE)
 }
+
+/// Like [`open_publishers`], for the publishers of a trust file.
+///
+/// # Errors
+/// [`WatchError`] if it can't be read, or is malformed.
+pub fn open_trusted_publishers(path: &Path) -> Result<WatchedFile<Publishers>, WatchError> {
+    WatchedFile::open(path, &TRUSTED_PUBLISHERS)
+}
+
+/// As with a publishers file, a key that is gone counts as revoked until the next start.
+static TRUSTED_PUBLISHERS: FileKind<Publishers> = FileKind {
+    what: "a trust file",
+    limit: MAX_TRUST_BYTES,
+    parse: |bytes| TrustFile::parse(bytes).map(|file| file.into_parts().1),
+    succeed: PUBLISHERS_FILE.succeed,
+};
 
 /// Statements that somebody wants to be told of. Of each list that is not empty, one item has to match.
 #[derive(Debug, Clone, Default)]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use treehead::checkpoint::Checkpoint;
+use treehead::checkpoint::{Checkpoint, LogSigner};
 use treehead::endpoint::{
     Artifact, Endpoint, Freshness, Pins, Question, TrustDir, TrustFile, VerdictCode, hash_artifact,
 };
@@ -134,9 +134,8 @@ fn no_witness_cosigns_for(world: &World, log: &Server, witnesses: &[Server], sto
     let signed = |keys: &[String]| {
         let shown = Note::parse(&log.get("/checkpoint").1).unwrap();
         let head = Checkpoint::parse(shown.text()).unwrap();
-        let signers: Vec<NoteSigner> =
-            keys.iter().map(|key| NoteSigner::parse(key.trim()).unwrap()).collect();
-        let checkpoint = Note::sign(shown.text().to_owned(), &signers.iter().collect::<Vec<_>>());
+        let signer = |at: usize| NoteSigner::parse(keys[at].trim()).unwrap();
+        let checkpoint = LogSigner::new(signer(0), Some(signer(1))).sign(&head, 1_770_000_000);
         AddCheckpoint { old: head.size, proof: Vec::new(), checkpoint }.to_string()
     };
     let own = ["log/log.key", "log/log.mldsa.key"].map(|name| String::from_utf8(world.read(name)).unwrap());

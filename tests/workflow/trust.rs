@@ -1,6 +1,7 @@
 //! Trust files that replace each other: made, compared, published as releases, and learned.
 
 use std::fs;
+use std::process::Command;
 
 use treehead::endpoint::{
     Artifact, Endpoint, Freshness, OpenError, Pins, Question, VerdictCode, hash_artifact,
@@ -179,7 +180,8 @@ fn the_learned_file_counts_everywhere() {
     commands.iter().for_each(|command| drop(world.run(command).done()));
     assert_eq!(opened(), Ok(Ok(())));
     // Another file with the number of the learned one is refused, and so is a damaged one: neither is passed over.
-    let fork = String::from_utf8(world.read("2.trust")).unwrap().replace("\"build\",", "");
+    let fork =
+        String::from_utf8(world.read("2.trust")).unwrap().replace(PACKAGE, "pkg:generic/example/other");
     assert_ne!(fork.as_bytes(), world.read("2.trust"));
     let learned = world.read("device/state/endpoint.trust");
     for (content, number, code) in [(fork.as_str(), 2, "trust-fork"), ("{}", 1, "state-damaged")] {
@@ -198,7 +200,12 @@ fn the_learned_file_counts_everywhere() {
 /// Every code of the table in docs/trust.md, as `trust update` tells it.
 #[test]
 fn each_refusal_has_its_code() {
-    let (world, server) = world();
+    let world = World::new();
+    grant(&world);
+    // Somebody runs the log a second time, from a copy of its directory.
+    let copied = Command::new("cp").args(["-a", "log", "fork"]).current_dir(world.path("")).status();
+    assert!(copied.unwrap().success());
+    let mut server = world.serve();
     (1..=4).for_each(|number| make(&world, number));
     (2..=3).for_each(|number| publish(&world, &server, number));
     let files = "--policy log/endpoint.policy --publishers log/publishers.toml";
@@ -207,19 +214,9 @@ fn each_refusal_has_its_code() {
     world.run(&format!("trust make {files} --number 2 {other} --out other.trust")).done();
     let how = format!("--log {} --key publisher.pem", server.url);
     // Another file with a number that is taken; the log keeps one claim for each sequence number, so another log has it.
-    let fork = World::new();
-    grant(&fork);
-    ["log.key", "log.mldsa.key", "log.vkey", "log.mldsa.vkey", "publishers.toml", "endpoint.policy"]
-        .iter()
-        .for_each(|name| fork.write(&format!("log/{name}"), world.read(&format!("log/{name}"))));
-    fork.write("publisher.pem", world.read("publisher.pem"));
-    ["publisher.pem", "log/log.key", "log/log.mldsa.key"].iter().for_each(|name| fork.chmod(name, 0o600));
-    let forked = fork.serve();
-    let of_fork = format!("--log {} --key publisher.pem", forked.url);
+    let forked = world.start("serve fork --listen 127.0.0.1:0");
     let what = format!("--kind trust --purl {PACKAGE}@2 --channel trust --sequence 2");
-    fork.write("other.trust", world.read("other.trust"));
-    fork.run(&format!("publish other.trust {what} {of_fork}")).done();
-    world.write("other.trust.tlog-proof", fork.read("other.trust.tlog-proof"));
+    world.run(&format!("publish other.trust {what} --log {} --key publisher.pem", forked.url)).done();
     // An entry of a stranger's log proves nothing, and one of a publisher that may not state trust is nobody's.
     let stranger = World::new();
     grant(&stranger);
@@ -230,7 +227,6 @@ fn each_refusal_has_its_code() {
     world.run("keygen publisher --name second --out second.pem").done();
     let add = "--name second --key second.pub --purl pkg:generic/example/* --kind trust";
     world.run(&format!("publisher add log {add}")).done();
-    let mut server = server;
     server.hang_up();
     let what = format!("--kind trust --purl {PACKAGE}@4 --channel trust --sequence 4");
     let how = how.replace("publisher.pem", "second.pem");
@@ -259,4 +255,54 @@ fn each_refusal_has_its_code() {
     for code in treehead::endpoint::TrustUpdateCode::ALL {
         assert!(table.contains(&format!("| `{}` |", code.as_str())), "{code:?}");
     }
+}
+
+/// Whatever judges heads or statements takes a trust file for the policy and the publishers.
+#[test]
+fn monitors_and_the_load_generator_take_trust_files() {
+    let (world, mut server) = world();
+    make(&world, 1);
+    world.publish(&server, "a.bin", "a", 1).done();
+    let init = |dir: &str, more: &str| world.run(&format!("monitor init {dir} --log {}{more}", server.url));
+    init("both", " --trust 1.trust --policy log/endpoint.policy").failed(2, "cannot be used with");
+    init("none", "").failed(2, "--policy");
+    init("watch", " --trust 1.trust").done();
+    assert_eq!(world.read("watch/monitor.trust"), world.read("1.trust"));
+    let look = || world.run("monitor --config watch/monitor.toml --once");
+    let ran = look();
+    assert!(!ran.stdout.contains("untrusted-statement"), "{ran:?}");
+    // One whom the trust file does not name.
+    world.run("keygen publisher --name second --out second.pem").done();
+    let add = "--name second --key second.pub --purl pkg:generic/example/* --kind build";
+    world.run(&format!("publisher add log {add}")).done();
+    server.hang_up();
+    world.write("b.bin", "b");
+    let what = "--kind build --purl pkg:generic/example/other@1 --channel stable --sequence 1";
+    world.run(&format!("publish b.bin {what} --log {} --key second.pem", server.url)).done();
+    let ran = look();
+    assert!(ran.stdout.contains("untrusted-statement"), "{ran:?}");
+    // Two answers to one question are none.
+    let settings = String::from_utf8(world.read("watch/monitor.toml")).unwrap();
+    for (more, says) in [
+        ("policy = \"../log/endpoint.policy\"\n", "saw both"),
+        ("publishers = \"../log/publishers.toml\"\n", "those of the trust file alone"),
+    ] {
+        let line = "trust = \"monitor.trust\"";
+        world.write("watch/monitor.toml", settings.replace(line, &format!("{more}{line}")));
+        look().failed(2, says);
+    }
+    let load =
+        "--key publisher.pem --purl pkg:generic/example/load@1.0.0 --duration 1s --writers 1 --rate 20";
+    world.run(&format!("load --log {} {load} --trust 1.trust", server.url)).done();
+    let other = World::new();
+    grant(&other);
+    make(&other, 1);
+    world.write("other.trust", other.read("1.trust"));
+    assert_ne!(
+        world.run(&format!("load --log {} {load} --trust other.trust --channel x", server.url)).exit,
+        0
+    );
+    world
+        .run(&format!("load --log {} {load} --trust 1.trust --vkey log/log.vkey", server.url))
+        .failed(2, "cannot be used");
 }

@@ -57,6 +57,27 @@ fn feed(trust: *mut th_trust, input: &[u8], counts: &mut std::collections::BTree
         if status == th_status::TH_OK {
             th_trust_free(made);
         }
+        // As the new file, and as a proof of it.
+        let (current, new) = replaceable();
+        for (new, proof) in [(input, input), (new, input)] {
+            let proofs = [bytes(proof), bytes(proof)];
+            let (new, length, mut reason) = (new.as_ptr(), new.len(), 7);
+            let status = th_trust_succeed(
+                current,
+                new,
+                length,
+                proofs.as_ptr(),
+                2,
+                &raw mut made,
+                &raw mut reason,
+                &mut text(&mut buffer),
+            );
+            count(status);
+            assert_eq!(status == th_status::TH_OK, reason == 0);
+            if status == th_status::TH_OK {
+                th_trust_free(made);
+            }
+        }
         let mut memory = null_mut();
         let status =
             th_memory_from_bytes(input.as_ptr(), input.len(), &raw mut memory, &mut text(&mut buffer));
@@ -97,6 +118,14 @@ fn feed(trust: *mut th_trust, input: &[u8], counts: &mut std::collections::BTree
 fn head_cached() -> &'static [u8] {
     static HEAD: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
     HEAD.get_or_init(|| fixture("checkpoint"))
+}
+
+/// A trust that can be replaced, and the file that replaces it. It is never freed.
+fn replaceable() -> (*const th_trust, &'static [u8]) {
+    static MADE: std::sync::OnceLock<(usize, Vec<u8>)> = std::sync::OnceLock::new();
+    let (current, new) =
+        MADE.get_or_init(|| (trust(&fixture("1.trust")).expose_provenance(), fixture("2.trust")));
+    (std::ptr::with_exposed_provenance(*current), new)
 }
 
 fn fixture_cached() -> &'static [u8] {

@@ -92,6 +92,66 @@ static void trusting(void) {
   free(file.data);
 }
 
+/* A trust file replaces the one before, and nothing else does. */
+static void succeeding(void) {
+  bytes file = fixture("1.trust"), new = fixture("2.trust"), proof = fixture("2.trust.tlog-proof");
+  bytes other = fixture("scanner.sh.tlog-proof"), fixed = fixture("witnessed.trust");
+  th_bytes proofs[33];
+  th_text text = th_text_of(message, sizeof message);
+  th_trust *trust = trust_of("1.trust"), *unchanging = trust_of("witnessed.trust"), *next = NULL, *again = NULL;
+  th_blob *blob = NULL;
+  uint32_t reason = 7;
+  for (size_t at = 0; at < 33; at++) proofs[at] = (th_bytes){proof.data, proof.length};
+  th_status status = th_trust_succeed(trust, new.data, new.length, proofs, 1, &next, &reason, &text);
+  if (status == TH_UNSUPPORTED) {
+    CHECK(next == NULL && reason == 0 && text.length > 0);
+  } else {
+    CHECK(status == TH_OK && reason == TH_REASON_NONE && text.length == 0);
+    CHECK(th_trust_number(trust) == 1 && th_trust_number(next) == 2);
+    CHECK(th_trust_to_bytes(next, &blob) == TH_OK && th_blob_length(blob) == new.length);
+    CHECK(memcmp(th_blob_data(blob), new.data, new.length) == 0);
+    th_blob_free(blob);
+    /* The very same file is a new object, and takes no proof. */
+    CHECK(th_trust_succeed(trust, file.data, file.length, NULL, 0, &again, NULL, NULL) == TH_OK);
+    CHECK(again != trust && th_trust_number(again) == 1);
+    th_trust_free(again);
+    again = NULL;
+#define REFUSED(trust, file, proofs, count, why)                                                           \
+  CHECK(th_trust_succeed(trust, file.data, file.length, proofs, count, &again, &reason, &text) == TH_REFUSED); \
+  CHECK(again == NULL && reason == (why) && text.length > 0)
+    REFUSED(next, file, proofs, 1, TH_REASON_TRUST_ROLLBACK);
+    REFUSED(unchanging, new, proofs, 1, TH_REASON_TRUST_NOT_REPLACEABLE);
+    REFUSED(trust, new, NULL, 0, TH_REASON_TRUST_TOO_FEW_SIGNERS);
+    REFUSED(trust, fixed, proofs, 1, TH_REASON_TRUST_FORK);
+    proofs[0] = (th_bytes){other.data, other.length};
+    REFUSED(trust, new, proofs, 1, TH_REASON_TRUST_OTHER_RELEASE);
+    proofs[0] = (th_bytes){other.data, other.length - 1};
+    REFUSED(trust, new, proofs, 1, TH_REASON_TRUST_NOT_PROVEN);
+    proofs[0] = (th_bytes){NULL, 0};
+    REFUSED(trust, new, proofs, 1, TH_REASON_TRUST_NOT_PROVEN);
+    CHECK(th_trust_succeed(trust, new.data, new.length, proofs, 33, &again, &reason, &text) == TH_MALFORMED);
+    CHECK(reason == TH_REASON_TRUST_MALFORMED && strstr(message, "proofs"));
+    CHECK(th_trust_succeed(trust, new.data, new.length - 1, proofs, 1, &again, &reason, &text) == TH_MALFORMED);
+    CHECK(again == NULL && reason == TH_REASON_TRUST_MALFORMED);
+    proofs[0] = (th_bytes){NULL, 1};
+    CHECK(th_trust_succeed(trust, new.data, new.length, proofs, 1, &again, NULL, &text) == TH_INVALID_ARGUMENT);
+    CHECK(th_trust_succeed(trust, new.data, new.length, NULL, 1, &again, NULL, &text) == TH_INVALID_ARGUMENT);
+    CHECK(th_trust_succeed(trust, new.data, new.length, proofs, SIZE_MAX, &again, NULL, &text) == TH_INVALID_ARGUMENT);
+  }
+  CHECK(th_trust_succeed(NULL, new.data, new.length, proofs, 1, &again, NULL, &text) == TH_INVALID_ARGUMENT);
+  CHECK(th_trust_succeed(trust, NULL, 1, proofs, 1, &again, NULL, &text) == TH_INVALID_ARGUMENT);
+  CHECK(th_trust_succeed(trust, new.data, new.length, proofs, 1, NULL, NULL, &text) == TH_INVALID_ARGUMENT);
+  CHECK(again == NULL);
+  th_trust_free(next);
+  th_trust_free(unchanging);
+  th_trust_free(trust);
+  free(file.data);
+  free(new.data);
+  free(proof.data);
+  free(other.data);
+  free(fixed.data);
+}
+
 static void judging(void) {
   bytes artifact = fixture("scanner.sh"), tampered = fixture("tampered.sh"), proof = fixture("scanner.sh.tlog-proof");
   bytes flipped = fixture("flipped.tlog-proof"), head = fixture("changed-head.tlog-proof"), bare = fixture("bare.tlog-proof");
@@ -312,6 +372,7 @@ int main(int count, char **args) {
   hashing();
   memory_for_others();
   trusting();
+  succeeding();
   judging();
   remembering();
   sharing(args[2]);

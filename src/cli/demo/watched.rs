@@ -53,8 +53,9 @@ fn watch(world: &mut World) -> Result<(String, Told), Failure> {
     let made = init::create(&Init {
         dir: world.dir.join("monitor"),
         log: world.client.prefix().to_owned(),
-        policy: log.join("endpoint.policy"),
+        policy: Some(log.join("endpoint.policy")),
         publishers: Some(log.join("publishers.toml")),
+        trust: None,
         listen: "127.0.0.1:9100".to_owned(),
         opaque: false,
     })?;

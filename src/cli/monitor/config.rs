@@ -7,6 +7,7 @@
 //!
 //! [[log]]
 //! policy = "endpoint.policy"               # keys, witnesses, quorum; may name the log's URL
+//! # trust = "endpoint.trust"               # instead of the policy and the publishers
 //! url = "https://log.example.com"
 //! publishers = "publishers.toml"           # whose statements are believed; optional
 //! expect = "ci-manifest.jsonl"             # what should be released; optional
@@ -40,6 +41,7 @@ use crate::checkpoint::policy::Policy;
 use crate::cli::config::WHAT;
 use crate::cli::exit::Failure;
 use crate::cli::files;
+use crate::cli::trusting::trust_file;
 use crate::cli::values::parse_duration;
 use crate::cli::values::{LISTEN, is_listen};
 use crate::client::LogClient;
@@ -48,6 +50,7 @@ use crate::http::watched_file::WatchError;
 use crate::merkle::Hash;
 use crate::monitor::{
     Expect, LogSettings, MonitorSettings, Patience, Peer, Start, Watch, delivery, open_publishers,
+    open_trusted_publishers,
 };
 use crate::release::{PurlPattern, StatementKind};
 use crate::server::Profile;
@@ -106,7 +109,8 @@ impl<'de> Deserialize<'de> for Time {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LogText {
-    policy: PathBuf,
+    policy: Option<PathBuf>,
+    trust: Option<PathBuf>,
     origin: Option<String>,
     url: Option<String>,
     #[serde(default)]
@@ -344,8 +348,15 @@ impl Place<'_> {
     }
 
     fn rules(&self, text: LogText, watches: Vec<Watch>) -> Result<LogSettings, Failure> {
-        let policy_path = beside(self.config, &text.policy);
-        let policy = files::policy(&policy_path)?;
+        let trust = text.trust.map(|path| beside(self.config, &path));
+        let policy = match (&trust, &text.policy) {
+            (Some(_), Some(_)) => {
+                return Err(self.malformed("policy", "a policy or a trust file", "both"));
+            }
+            (Some(path), None) => trust_file(path)?.into_parts().0,
+            (None, Some(path)) => files::policy(&beside(self.config, path))?,
+            (None, None) => return Err(self.malformed("policy", "a policy or a trust file", "neither")),
+        };
         let origin = self.value("origin", origin_of(&policy, text.origin.as_deref()))?;
         let keys: Vec<_> = policy.log_keys().into_iter().filter(|key| *key.log() == origin).collect();
         let mut of_log = policy.logs().iter().filter(|log| log.origin == origin);
@@ -361,8 +372,16 @@ impl Place<'_> {
             Some("head") => Start::Head,
             Some(other) => return Err(self.malformed("start", "beginning or head", &quote(other))),
         };
-        let publishers =
-            text.publishers.map(|path| Self::watched(open_publishers(&beside(self.config, &path))));
+        let publishers = match (&trust, &text.publishers) {
+            (Some(_), Some(_)) => {
+                return Err(self.malformed("publishers", "those of the trust file alone", "both"));
+            }
+            // The log admits anything, so nobody's statements are read.
+            (Some(_), None) if profile == Profile::Opaque => None,
+            (Some(path), None) => Some(open_trusted_publishers(path)),
+            (None, path) => path.as_ref().map(|path| open_publishers(&beside(self.config, path))),
+        };
+        let publishers = publishers.map(Self::watched);
         if text.expect.is_none() && !text.expect_packages.is_empty() {
             return Err(self.malformed("expect_packages", "`expect = \"FILE\"` beside it", "none"));
         }

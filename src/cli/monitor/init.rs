@@ -11,6 +11,7 @@ use crate::cli::exit::{CliResult, Failure};
 use crate::cli::files;
 use crate::cli::new_dir::{self, NewFile};
 use crate::cli::output::{self, BOLD};
+use crate::cli::trusting::trust_file;
 use crate::cli::values::parse_listen;
 use crate::client::LogClient;
 use crate::format::toml_string;
@@ -25,11 +26,14 @@ pub struct Init {
     pub log: String,
     /// Keys of the log, witnesses and quorum; `treehead policy DIR --urls` prints one with the addresses of
     /// the witnesses, which the monitor then asks, too
-    #[arg(long, value_name = "FILE")]
-    pub policy: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "trust")]
+    pub policy: Option<PathBuf>,
     /// Whose statements are believed; without it, their signatures are not checked
     #[arg(long, value_name = "FILE")]
     pub publishers: Option<PathBuf>,
+    /// A trust file, whose policy and publishers count, instead of both; it has no addresses of witnesses
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["policy", "publishers"])]
+    pub trust: Option<PathBuf>,
     /// Address to serve heads, a page and metrics on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9100", value_parser = parse_listen)]
     pub listen: String,
@@ -50,13 +54,19 @@ pub fn run(args: &Init, json: bool) -> CliResult {
 
 /// Makes the directory; where its settings are.
 pub fn create(args: &Init) -> Result<PathBuf, Failure> {
-    let policy = files::read(&args.policy, "a policy", MAX_POLICY_BYTES)?;
-    Policy::parse(&policy).map_err(|e| Failure::file(&args.policy, &e))?;
+    let mut made = Vec::new();
+    if let Some(path) = &args.trust {
+        made.push(NewFile::public("monitor.trust", trust_file(path)?.to_bytes()));
+    }
+    if let Some(path) = &args.policy {
+        let policy = files::read(path, "a policy", MAX_POLICY_BYTES)?;
+        Policy::parse(&policy).map_err(|e| Failure::file(path, &e))?;
+        made.push(NewFile::public("monitor.policy", policy));
+    }
     let publishers = args.publishers.as_deref().map(read_publishers).transpose()?;
+    made.extend(publishers.map(|publishers| NewFile::public("publishers.toml", publishers)));
     // Before anything is made.
     LogClient::builder().build(&args.log)?;
-    let mut made = vec![NewFile::public("monitor.policy", policy)];
-    made.extend(publishers.map(|publishers| NewFile::public("publishers.toml", publishers)));
     made.push(NewFile::public(SETTINGS, settings(args)));
     new_dir::make(&args.dir, "a monitor", &made)?;
     let path = args.dir.join(SETTINGS);
@@ -72,10 +82,18 @@ fn read_publishers(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 fn settings(args: &Init) -> String {
-    let publishers = if args.publishers.is_some() {
-        "publishers = \"publishers.toml\"      # whose statements are believed"
-    } else {
-        "# publishers = \"publishers.toml\"    # whose statements are believed; without it, signatures are not checked"
+    let trusted = match (&args.trust, &args.publishers) {
+        (Some(_), _) => {
+            "trust = \"monitor.trust\"             # its keys, witnesses and quorum, and whose statements are believed"
+        }
+        (None, Some(_)) => {
+            "policy = \"monitor.policy\"           # its keys, witnesses and quorum\n\
+             publishers = \"publishers.toml\"      # whose statements are believed"
+        }
+        (None, None) => {
+            "policy = \"monitor.policy\"           # its keys, witnesses and quorum\n\
+             # publishers = \"publishers.toml\"    # whose statements are believed; without it, signatures are not checked"
+        }
     };
     let profile = if args.opaque {
         "profile = \"opaque\"                  # entries are re-hashed, and not read\n"
@@ -90,8 +108,7 @@ fn settings(args: &Init) -> String {
          \n\
          [[log]]\n\
          url = {url}\n\
-         policy = \"monitor.policy\"           # its keys, witnesses and quorum\n\
-         {publishers}\n\
+         {trusted}\n\
          {profile}\
          # expect = \"ci-manifest.jsonl\"      # what should be released, as for `treehead publish --from`\n\
          \n\

@@ -179,6 +179,12 @@ export interface Trust extends Handle {
   readonly witnesses: string[];
   /** Names of the publishers. */
   readonly publishers: string[];
+  /**
+   * The trust file that replaces this one: it has the next number, and its releases, in proof files or bundles, are proven and
+   * signed as this one asks. The signers of all proofs are counted together. This one stays as it is; keep the bytes of the
+   * new one. Otherwise it throws, with a `code` such as `trust-gap` (docs/trust.md).
+   */
+  succeed(file: Bytes, proofs: Iterable<Bytes>): Trust;
 }
 
 export interface TrustedLog {

@@ -346,6 +346,20 @@ export class Treehead {
     });
   }
 
+  /** The trust that replaces `trust`: see Trust.succeed. */
+  successor(trust, file, proofs) {
+    return this.call((frame, wasm) => {
+      const next = frame.bytes(file, "a trust file");
+      const given = [...proofs].map((proof) => frame.bytes(proof, "a proof file"));
+      const [array, out, reason, message] = [frame.room(8 * given.length), frame.room(4), frame.room(4), frame.text()];
+      given.flat().forEach((number, at) => frame.view().setUint32(array + 4 * at, number, true));
+      const status = wasm.th_trust_succeed(trust.pointer, ...next, array, given.length, out, reason, message);
+      if (status === OK) return new Trust(this, frame.u32(out));
+      const name = wasm.th_reason_name(frame.u32(reason));
+      throw new TreeheadError(status, frame.readText(message), name === 0 ? undefined : this.#cText(name));
+    });
+  }
+
   memory(bytes) {
     return this.call((frame, wasm) => {
       const out = frame.room(4);
@@ -779,6 +793,10 @@ class Trust extends Handle {
       treehead.check(wasm.th_trust_json(pointer, out), "a trust");
       Object.assign(this, frame.takeJson(out));
     });
+  }
+
+  succeed(file, proofs) {
+    return this.treehead.successor(this, file, proofs);
   }
 }
 

@@ -89,6 +89,15 @@ class Trust {
                                  trust, message);
     });
   }
+  // The trust file that replaces this one, of its bytes and of the proof files or bundles of its releases.
+  Trust succeed(std::string_view file, const std::vector<std::string_view> &proofs) const {
+    std::vector<th_bytes> given;
+    for (std::string_view proof : proofs) given.push_back({detail::data(proof), proof.size()});
+    return Trust([&](th_trust **trust, th_text *message) {
+      return th_trust_succeed(trust_.get(), detail::data(file), file.size(), given.data(), given.size(), trust, nullptr,
+                              message);
+    });
+  }
   std::uint64_t number() const noexcept { return th_trust_number(trust_.get()); }
   const th_trust *get() const noexcept { return trust_.get(); }
 

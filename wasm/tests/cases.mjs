@@ -63,6 +63,26 @@ async function trustOf(th, read, policy = "endpoint.policy", publishers = "publi
   return th.trust(trustFile(...(await Promise.all(files)).map(text)));
 }
 
+/** A trust file replaces the one before, and nothing else does. */
+async function successors(th, read) {
+  const file = (name) => read(`fixtures/verify/${name}`);
+  const names = ["1.trust", "2.trust", "2.trust.tlog-proof", "scanner.sh.tlog-proof", "witnessed.trust"];
+  const [one, two, proof, other, fixed] = await Promise.all(names.map(file));
+  const trust = th.trust(one);
+  const next = trust.succeed(two, [proof]);
+  equal([trust.number, next.number], [1, 2], "the numbers");
+  equal(trust.succeed(two, [proof, proof]).number, 2, "a proof that is there twice");
+  equal(trust.succeed(one, []).number, 1, "the very same file");
+  await throws("trust-rollback", () => next.succeed(one, [proof]), "an older one");
+  await throws("trust-not-replaceable", () => th.trust(fixed).succeed(two, [proof]), "one without a rule");
+  await throws("trust-too-few-signers", () => trust.succeed(two, []), "no proof");
+  await throws("trust-other-release", () => trust.succeed(two, [other]), "the proof of another release");
+  await throws("trust-not-proven", () => trust.succeed(two, [proof.slice(1)]), "a damaged proof");
+  await throws("trust-fork", () => trust.succeed(fixed, [proof]), "another one with the same number");
+  await throws("trust-malformed", () => trust.succeed(two.slice(1), [proof]), "a damaged file");
+  await throws("invalid-argument", () => trust.succeed(7, [proof]), "no bytes");
+}
+
 // -- Verdicts: those that tests/cli/verify.trycmd has for the program --
 
 /** The commands of a trycmd file with what they print. */
@@ -498,6 +518,7 @@ async function structs(th, read) {
 export const cases = {
   "verdicts are those of the program": sameVerdictsAsTheProgram,
   "each pin counts": pins,
+  "trust files replace each other": successors,
   "memories remember, and notice damage": memories,
   "files are read": files,
   "forks are proven": evidence,

@@ -32,6 +32,15 @@ int main(int count, char **args) {
     CHECK(error.status() == TH_MALFORMED);
     CHECK(std::string(error.what()).find("a trust file") == 0);
   }
+  treehead::Trust replaceable = treehead::Trust::from_bytes(read(fixtures + "1.trust"));
+  const std::string next = read(fixtures + "2.trust"), proof = read(fixtures + "2.trust.tlog-proof");
+  try {
+    CHECK(replaceable.succeed(next, {proof}).number() == 2 && replaceable.number() == 1);
+    replaceable.succeed(next, {});
+    CHECK(!"nobody signed it");
+  } catch (const treehead::Error &error) {
+    CHECK(error.status() == TH_REFUSED || error.status() == TH_UNSUPPORTED);
+  }
   treehead::Question question;
   question.sha256 = treehead::sha256(read(fixtures + "scanner.sh"));
   question.proof = read(fixtures + "scanner.sh.tlog-proof");

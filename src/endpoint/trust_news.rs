@@ -86,7 +86,7 @@ pub enum Unlearned {
         /// The number.
         number: u64,
         /// The reason.
-        error: TrustDirError,
+        error: Box<TrustDirError>,
     },
     /// There are more than [`MAX_TRUST_STEPS`].
     #[error("there may be newer trust files after number {number}: this is as far as one call goes")]
@@ -186,7 +186,7 @@ impl TrustDir {
         })?;
         let proofs: Vec<&[u8]> = proofs.iter().map(Vec::as_slice).collect();
         let learned = self.learn(given.clone(), &bytes, &proofs, on_wait);
-        learned.map_err(|error| Unlearned::NotKept { number: *number, error })
+        learned.map_err(|error| Unlearned::NotKept { number: *number, error: Box::new(error) })
     }
 }
 

@@ -14,6 +14,7 @@
 //! client       fetches from a log and authenticates what it gets (imports the core only)
 //! sequencer    orders submissions into batches, commits them and signs heads
 //! store        the journal (the truth), and what is derived from it in sled
+//! bucket       kit: object stores with conditional writes (above the client, whose HTTP it uses)
 //! http, disk   kits: what all servers share, what all that writes files shares
 //! -- the core: `no_std` with `alloc`; no files, clock, network, runtime or randomness --
 //! endpoint     the verdict, the memory and trust files; with the feature `client` also their files and the network
@@ -87,6 +88,8 @@
 #[macro_use]
 extern crate alloc;
 
+#[cfg(feature = "bucket")]
+pub mod bucket;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;

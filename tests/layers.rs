@@ -10,13 +10,14 @@ use syn::visit::{self, Visit};
 const CORE: [&str; 7] = ["format", "merkle", "note", "checkpoint", "release", "proof", "endpoint"];
 /// The other rooms, and the rooms that each may import besides the core. `endpoint's I/O` means the endpoint's modules
 /// behind the feature `client`.
-const ROOMS: [(&str, &str); 14] = [
+const ROOMS: [(&str, &str); 15] = [
     ("clock", ""),
     ("disk", ""),
     ("http", "clock disk"),
-    ("store", "clock disk"),
-    ("sequencer", "clock disk store"),
     ("client", ""),
+    ("bucket", "clock disk client"),
+    ("store", "clock disk bucket"),
+    ("sequencer", "clock disk store"),
     ("endpoint's I/O", "clock disk client"),
     ("feeder", "clock disk store sequencer client"),
     ("server", "clock disk http store sequencer"),
@@ -24,7 +25,7 @@ const ROOMS: [(&str, &str); 14] = [
     ("monitor", "clock disk http client"),
     ("load", "clock disk client"),
     ("signing", ""),
-    ("cli", "clock disk http store sequencer client feeder server witness monitor load signing"),
+    ("cli", "clock disk http client bucket store sequencer feeder server witness monitor load signing"),
 ];
 /// Crates, and types in hash order, that the core does not use. Only with a standard library, it may ask `std::arch` what
 /// the processor can do.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ureq::Agent;
+use ureq::tls::Certificate;
 use ureq::unversioned::transport::DefaultConnector;
 
 use super::ClientError;
@@ -31,8 +32,65 @@ pub(crate) fn is_address(prefix: &str) -> bool {
     check_prefix(prefix).is_ok()
 }
 
-/// An agent for requests to addresses that begin with `url`. It keeps its connections, follows no redirects,
-/// and passes refusals to its caller.
+/// Settings of an agent.
+#[derive(Debug, Clone)]
+pub(crate) struct AgentOptions<'a> {
+    /// Time limit of a request.
+    pub timeout: Duration,
+    /// Time limit of a connection attempt.
+    pub connect_timeout: Duration,
+    /// The `User-Agent`.
+    pub name: &'a str,
+    /// Connections that are kept for the next request.
+    pub idle_connections: usize,
+    /// Connections that were idle for longer are closed: the other side may be about to close them, too. `None` for
+    /// ureq's 15 s.
+    pub idle_age: Option<Duration>,
+    /// Authorities that are trusted besides the system's and those of [`trust_certificates`](super::trust_certificates).
+    pub authorities: &'a [Certificate<'static>],
+    /// Unset for addresses that never are behind a proxy.
+    pub may_be_proxied: bool,
+}
+
+impl<'a> AgentOptions<'a> {
+    /// Options with these limits and this name, and the defaults of a client for the rest.
+    pub const fn new(timeout: Duration, connect_timeout: Duration, name: &'a str) -> Self {
+        Self {
+            timeout,
+            connect_timeout,
+            name,
+            idle_connections: IDLE_CONNECTIONS,
+            idle_age: None,
+            authorities: &[],
+            may_be_proxied: true,
+        }
+    }
+
+    /// An agent for requests to addresses that begin with `url`. It keeps its connections, follows no redirects,
+    /// and passes refusals to its caller.
+    ///
+    /// # Errors
+    /// [`ClientError::Proxy`], [`ClientError::NoCertificates`].
+    pub fn agent(&self, url: &str) -> Result<Agent, ClientError> {
+        let mut config = Agent::config_builder()
+            .timeout_global(Some(self.timeout))
+            .timeout_connect(Some(self.connect_timeout))
+            .http_status_as_error(false)
+            // The configured address identifies the log, so an answer from elsewhere is not from it.
+            .max_redirects(0)
+            .proxy(if self.may_be_proxied { proxy_for(url)? } else { None })
+            .tls_config(tls_for(url, self.authorities)?)
+            .max_idle_connections(self.idle_connections)
+            .max_idle_connections_per_host(self.idle_connections)
+            .user_agent(self.name);
+        if let Some(age) = self.idle_age {
+            config = config.max_idle_age(age);
+        }
+        Ok(Agent::with_parts(config.build(), DefaultConnector::default(), Addresses::default()))
+    }
+}
+
+/// An agent for requests to addresses that begin with `url`, with the defaults of a client.
 ///
 /// # Errors
 /// [`ClientError::Proxy`], [`ClientError::NoCertificates`].
@@ -42,17 +100,5 @@ pub(crate) fn agent(
     connect_timeout: Duration,
     name: &str,
 ) -> Result<Agent, ClientError> {
-    let config = Agent::config_builder()
-        .timeout_global(Some(timeout))
-        .timeout_connect(Some(connect_timeout))
-        .http_status_as_error(false)
-        // The configured address identifies the log, so an answer from elsewhere is not from it.
-        .max_redirects(0)
-        .proxy(proxy_for(url)?)
-        .tls_config(tls_for(url)?)
-        .max_idle_connections(IDLE_CONNECTIONS)
-        .max_idle_connections_per_host(IDLE_CONNECTIONS)
-        .user_agent(name)
-        .build();
-    Ok(Agent::with_parts(config, DefaultConnector::default(), Addresses::default()))
+    AgentOptions::new(timeout, connect_timeout, name).agent(url)
 }

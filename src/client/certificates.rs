@@ -26,6 +26,15 @@ static TRUSTED: OnceLock<Arc<Vec<Certificate<'static>>>> = OnceLock::new();
 /// # Errors
 /// [`FormatError`] for a file that is too large, is not PEM, or holds no certificate.
 pub fn trust_certificates(pem: &[u8]) -> Result<bool, FormatError> {
+    let certificates = parse_certificates(pem)?;
+    Ok(TRUSTED.get().is_none() && ADDED.set(certificates).is_ok())
+}
+
+/// Reads the certificates of a PEM file.
+///
+/// # Errors
+/// [`FormatError`] for a file that is too large, is not PEM, or holds no certificate.
+pub(crate) fn parse_certificates(pem: &[u8]) -> Result<Vec<Certificate<'static>>, FormatError> {
     const WHAT: &str = "a file of certificates";
     cap(WHAT, pem.len(), MAX_CERTIFICATES_BYTES)?;
     let expected = "PEM with at least one CERTIFICATE";
@@ -41,17 +50,25 @@ pub fn trust_certificates(pem: &[u8]) -> Result<bool, FormatError> {
     if certificates.is_empty() {
         return Err(FormatError::malformed(WHAT, expected, "none"));
     }
-    Ok(TRUSTED.get().is_none() && ADDED.set(certificates).is_ok())
+    Ok(certificates)
 }
 
-/// The settings of TLS for requests to `url`.
+/// The settings of TLS for requests to `url`, with authorities that are trusted only there.
 ///
 /// # Errors
 /// [`ClientError::NoCertificates`] for an `https` address if no certificate is trusted at all.
-pub(super) fn tls_for(url: &str) -> Result<TlsConfig, ClientError> {
+pub(super) fn tls_for(url: &str, authorities: &[Certificate<'static>]) -> Result<TlsConfig, ClientError> {
     let config = TlsConfig::builder().unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()));
     // Reading the store takes milliseconds, which a loopback address need not pay.
-    let roots = if url.starts_with("https:") { trusted()? } else { Arc::default() };
+    let roots = match (url.starts_with("https:"), authorities) {
+        (false, _) => Arc::default(),
+        (true, []) => trusted()?,
+        // With an authority of its own, a server does not need the system's.
+        (true, own) => {
+            let system = trusted().unwrap_or_default();
+            Arc::new(system.iter().chain(own).cloned().collect())
+        }
+    };
     Ok(config.root_certs(RootCerts::Specific(roots)).build())
 }
 

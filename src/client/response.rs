@@ -171,7 +171,7 @@ pub(super) fn network(url: &str, error: &ureq::Error) -> ClientError {
 }
 
 /// The HTTP library's error without the names of its parts, and the proxy that the request went through.
-fn in_words(url: &str, error: &ureq::Error) -> String {
+pub(crate) fn in_words(url: &str, error: &ureq::Error) -> String {
     let words = match error {
         ureq::Error::Timeout(Timeout::Resolve) => "its name was not resolved in time".to_owned(),
         ureq::Error::Timeout(Timeout::Connect) => "no connection in time".to_owned(),
@@ -215,7 +215,7 @@ const fn tls_fault(error: &rustls::Error) -> NetworkFault {
 }
 
 /// Reads at most `limit` bytes of a body.
-pub(super) fn read_capped(response: &mut Response<ureq::Body>, limit: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn read_capped(response: &mut Response<ureq::Body>, limit: usize) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
     let length = read_into(response, limit, &mut |_, _| true, &mut body)?;
     Ok(cut(body, length.expect("everything is admitted")))

@@ -13,7 +13,7 @@ use ureq::http::HeaderMap;
 ///
 /// A date is compared with the `Date` of the same answer, so that neither side's clock has to be right; without one,
 /// with `now`.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let date = |text: &str| httpdate::parse_http_date(text).ok();
     let asked = text("retry-after")?.trim();

@@ -1,0 +1,546 @@
+//! A store that speaks S3.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use ureq::Agent;
+use ureq::http::{HeaderMap, Response};
+
+use super::credentials::{Credentials, Profile, Source};
+use super::error::BucketError;
+use super::objects::{
+    Creation, Headers, Listing, MAX_LISTED, Object, Objects, Replacement, Tag, TagStyle, check_key, is_path,
+};
+use super::refusal::Unwelcome;
+use super::requests::{Ended, Operation, Requests};
+use super::settings::{Place, StoreOptions, Variables, process_variables};
+use super::sign::{self, Request, UNSIGNED_PAYLOAD, encode_path, payload_hash, sign};
+use super::{Address, Refusal, xml};
+use crate::client::{
+    AgentOptions, Backoff, MAX_CERTIFICATES_BYTES, NAME, in_words, parse_certificates, read_capped,
+    retry_after,
+};
+use crate::clock::{self, Clock};
+use crate::disk::read_plain;
+use crate::format::{FormatError, cap, cap_count, quote};
+
+/// Connections that are kept for the next request.
+const IDLE_CONNECTIONS: usize = 128;
+/// Stores close idle connections after some seconds, and a write on one that is just being closed is unclear.
+const IDLE_AGE: Duration = Duration::from_secs(4);
+/// Pauses between tries.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+/// Shortest time limit of a try, even if less time is left.
+const SHORTEST_TRY: Duration = Duration::from_millis(500);
+/// Most bytes of an error's body that are read.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+/// Largest object that one request writes: the limit of S3.
+pub const MAX_OBJECT_BYTES: usize = 5 * 1024 * 1024 * 1024;
+
+/// A store that speaks S3. Clones share its connections and counters.
+#[derive(Clone)]
+pub struct S3 {
+    shared: Arc<Shared>,
+    timeout: Duration,
+    patience: Duration,
+}
+
+struct Shared {
+    agent: Agent,
+    address: Address,
+    place: Place,
+    source: Source,
+    unsigned_payload: bool,
+    /// Set for [`TagStyle::Bare`].
+    bare_tags: AtomicBool,
+    requests: Requests,
+    clock: Clock,
+}
+
+/// A request of one kind.
+struct Call<'a> {
+    operation: Operation,
+    method: &'static str,
+    /// The key in the bucket, with the prefix; empty for the bucket itself.
+    key: String,
+    parameters: &'a [(&'a str, &'a str)],
+    headers: Vec<(&'static str, String)>,
+    body: &'a [u8],
+    /// Most bytes of a wanted answer.
+    limit: usize,
+}
+
+/// An answer that was asked for, or the outcome of a condition.
+struct Answer {
+    url: String,
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl S3 {
+    /// A store at an address. What the options leave open comes from the process's environment and the profile.
+    ///
+    /// # Errors
+    /// [`BucketError`] for settings or credentials that can't be used. It sends no request.
+    pub fn open(address: &Address, options: &StoreOptions) -> Result<Self, BucketError> {
+        Self::open_with(address, options, &process_variables, clock::system())
+    }
+
+    /// Like [`open`](Self::open), with another environment and clock.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        address: &Address,
+        options: &StoreOptions,
+        variables: &Variables<'_>,
+        clock: Clock,
+    ) -> Result<Self, BucketError> {
+        let profile = Profile::read(variables)?;
+        let place = Place::decide(address, options, variables, profile.as_ref())?;
+        let authorities = match &place.ca_file {
+            None => Vec::new(),
+            Some(path) => {
+                let why = |e: std::io::Error| {
+                    FormatError::malformed(
+                        "the file of authorities",
+                        "one that can be read",
+                        format!("{}: {e}", path.display()),
+                    )
+                };
+                let pem = read_plain(path).map_err(why)?;
+                cap("the file of authorities", pem.len(), MAX_CERTIFICATES_BYTES)?;
+                parse_certificates(&pem)?
+            }
+        };
+        let agent = AgentOptions {
+            idle_connections: IDLE_CONNECTIONS,
+            idle_age: Some(IDLE_AGE),
+            authorities: &authorities,
+            ..AgentOptions::new(options.timeout, options.connect_timeout, NAME)
+        };
+        let agent = agent.agent(&format!("{}://{}", place.scheme, place.host))?;
+        let source = Source::find(variables, profile.as_ref(), clock.clone())?;
+        let shared = Shared {
+            agent,
+            address: address.clone(),
+            place,
+            source,
+            unsigned_payload: options.unsigned_payload,
+            bare_tags: AtomicBool::new(false),
+            requests: Requests::default(),
+            clock,
+        };
+        Ok(Self { shared: Arc::new(shared), timeout: options.timeout, patience: options.patience })
+    }
+
+    /// The same store with other time limits: of one request, and of one with all its tries.
+    #[must_use]
+    pub fn within(&self, timeout: Duration, patience: Duration) -> Self {
+        Self { shared: self.shared.clone(), timeout, patience }
+    }
+
+    /// The store's address.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.shared.address
+    }
+
+    fn tag_style(&self) -> TagStyle {
+        if self.shared.bare_tags.load(Ordering::Relaxed) { TagStyle::Bare } else { TagStyle::Quoted }
+    }
+
+    fn call<'a>(&self, operation: Operation, key: &str) -> Result<Call<'a>, BucketError> {
+        check_key(key)?;
+        let (method, key) = (method(operation), self.shared.address.key(key));
+        cap("a key", key.len(), super::MAX_KEY_BYTES)?;
+        Ok(Call { operation, method, key, parameters: &[], headers: Vec::new(), body: &[], limit: 0 })
+    }
+
+    fn write<'a>(
+        &self,
+        operation: Operation,
+        key: &str,
+        body: &'a [u8],
+        headers: &Headers<'_>,
+    ) -> Result<Call<'a>, BucketError> {
+        cap("an object", body.len(), MAX_OBJECT_BYTES)?;
+        let mut call = self.call(operation, key)?;
+        let mut add = |name, value: Option<&str>| {
+            let Some(value) = value else { return Ok(()) };
+            if value.is_empty() || !value.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+                return Err(FormatError::malformed("a header", "printable ASCII", quote(value)));
+            }
+            call.headers.push((name, value.to_owned()));
+            Ok(())
+        };
+        add("content-type", Some(headers.content_type))?;
+        add("cache-control", headers.cache_control)?;
+        add("content-encoding", headers.content_encoding)?;
+        add("x-amz-tagging", headers.tagging)?;
+        Ok(Call { body, ..call })
+    }
+
+    /// Sends a request, again and again until the time is over, while the error may pass.
+    fn repeat<T>(
+        &self,
+        call: &Call<'_>,
+        read: impl Fn(Answer) -> Result<T, BucketError>,
+    ) -> Result<T, BucketError> {
+        let (begun, mut backoff) = (Instant::now(), BACKOFF);
+        loop {
+            let left = self.patience.saturating_sub(begun.elapsed());
+            let error = match self.send(call, left.max(SHORTEST_TRY).min(self.timeout)).and_then(&read) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let left = self.patience.saturating_sub(begun.elapsed());
+            let pause = backoff.pause().max(error.retry_after().unwrap_or_default());
+            if !error.is_temporary() || pause > left {
+                return Err(error);
+            }
+            std::thread::sleep(pause);
+        }
+    }
+
+    /// Sends a request once. One that was refused for a role's expired token is sent again with a new one: it was not
+    /// done.
+    fn send(&self, call: &Call<'_>, timeout: Duration) -> Result<Answer, BucketError> {
+        let credentials = self.shared.source.current()?;
+        match self.send_as(call, timeout, &credentials) {
+            Err(BucketError::Refused { refusal: Refusal::Token, .. })
+                if self.shared.source.forget(&credentials) =>
+            {
+                self.send_as(call, timeout, &*self.shared.source.current()?)
+            }
+            other => other,
+        }
+    }
+
+    /// Sends a request, and counts it.
+    fn send_as(
+        &self,
+        call: &Call<'_>,
+        timeout: Duration,
+        credentials: &Credentials,
+    ) -> Result<Answer, BucketError> {
+        let (begun, mut received) = (Instant::now(), 0);
+        let answer = self.exchange(call, timeout, credentials, &mut received);
+        let ended = match &answer {
+            Ok(_) => Ended::Answered,
+            Err(error) if error.may_be_done() => Ended::Unclear,
+            Err(_) => Ended::Failed,
+        };
+        self.shared.requests.count(call.operation, ended, call.body.len(), received, begun.elapsed());
+        answer
+    }
+
+    fn exchange(
+        &self,
+        call: &Call<'_>,
+        timeout: Duration,
+        credentials: &Credentials,
+        received: &mut usize,
+    ) -> Result<Answer, BucketError> {
+        let place = &self.shared.place;
+        let path = place.base.clone() + &encode_path(&call.key);
+        let query = sign::query(call.parameters);
+        let mark = if query.is_empty() { "" } else { "?" };
+        let url = format!("{}://{}{path}{mark}{query}", place.scheme, place.host);
+        let payload =
+            if self.shared.unsigned_payload { UNSIGNED_PAYLOAD.to_owned() } else { payload_hash(call.body) };
+        let request = Request {
+            method: call.method,
+            host: &place.host,
+            path: &path,
+            query: &query,
+            headers: call.headers.clone(),
+            payload,
+        };
+        let headers = sign(request, credentials, &place.region, (self.shared.clock)());
+        let response = self.transmit(call, &url, headers, timeout).map_err(|e| no_answer(call, &url, &e))?;
+        self.receive(call, url, response, received)
+    }
+
+    fn transmit(
+        &self,
+        call: &Call<'_>,
+        url: &str,
+        headers: Vec<(&'static str, String)>,
+        timeout: Duration,
+    ) -> Result<Response<ureq::Body>, ureq::Error> {
+        let agent = &self.shared.agent;
+        if call.method == "PUT" {
+            let mut request = agent.put(url).config().timeout_global(Some(timeout)).build();
+            for (name, value) in headers {
+                request = request.header(name, value);
+            }
+            return request.send(call.body);
+        }
+        let request = if call.method == "GET" { agent.get(url) } else { agent.delete(url) };
+        let mut request = request.config().timeout_global(Some(timeout)).build();
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        request.header("accept-encoding", "identity").call()
+    }
+
+    fn receive(
+        &self,
+        call: &Call<'_>,
+        url: String,
+        mut response: Response<ureq::Body>,
+        received: &mut usize,
+    ) -> Result<Answer, BucketError> {
+        let status = response.status().as_u16();
+        let is_wanted = (200..300).contains(&status);
+        let limit = if is_wanted { call.limit } else { MAX_ERROR_BYTES };
+        let too_large = |seen| BucketError::TooLarge { url: url.clone(), limit, seen };
+        let promised = response.body().content_length().filter(|length| *length > limit as u64);
+        if let Some(promised) = promised.filter(|_| is_wanted && !call.operation.is_write()) {
+            return Err(too_large(promised));
+        }
+        // One byte more than allowed tells a body that is too large from one that just fits.
+        let body = read_capped(&mut response, limit.saturating_add(1));
+        let body = match body {
+            Ok(body) => body,
+            // The status says what was done; the rest of a write's answer is of no use.
+            Err(_) if !is_wanted || call.operation.is_write() => Vec::new(),
+            Err(e) => return Err(no_answer(call, &url, &e.into())),
+        };
+        *received = body.len();
+        let headers = response.headers();
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let is_outcome = match status {
+            200..=299 | 304 | 412 | 416 => true,
+            404 => matches!(xml::store_error(&body).code.as_str(), "NoSuchKey" | "NoSuchVersion"),
+            _ => false,
+        };
+        if !is_outcome {
+            let retry_after = retry_after(headers, SystemTime::now()).map(Duration::from_secs);
+            let elsewhere = text("x-amz-bucket-region").or_else(|| text("location"));
+            let (operation, date) = (call.operation, text("date"));
+            return Err(Unwelcome {
+                operation,
+                url: &url,
+                status,
+                body: &body,
+                retry_after,
+                elsewhere,
+                date,
+            }
+            .error());
+        }
+        if is_wanted && !call.operation.is_write() && body.len() > limit {
+            return Err(too_large(body.len() as u64));
+        }
+        let answer = Answer { url, status, headers: response.headers().clone(), body };
+        if is_wanted && call.method == "PUT" {
+            answer.tag_of_write(call.operation)?;
+        }
+        Ok(answer)
+    }
+}
+
+const fn method(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Get | Operation::List => "GET",
+        Operation::Create | Operation::Replace | Operation::Put => "PUT",
+        Operation::Delete => "DELETE",
+    }
+}
+
+/// The error of a request without an answer. A write is unclear, unless there was no connection to send it on.
+fn no_answer(call: &Call<'_>, url: &str, error: &ureq::Error) -> BucketError {
+    use std::io::ErrorKind as Kind;
+    let not_sent = match error {
+        ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::ConnectProxyFailed(_)
+        | ureq::Error::Rustls(_)
+        | ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => true,
+        ureq::Error::Io(e) => matches!(
+            e.kind(),
+            Kind::ConnectionRefused
+                | Kind::HostUnreachable
+                | Kind::NetworkUnreachable
+                | Kind::AddrNotAvailable
+        ),
+        _ => false,
+    };
+    let (url, detail) = (url.to_owned(), in_words(url, error));
+    if call.operation.is_write() && !not_sent {
+        BucketError::Unclear { operation: call.operation, url, detail, retry_after: None }
+    } else {
+        BucketError::Unavailable { url, detail, retry_after: None }
+    }
+}
+
+impl Answer {
+    fn malformed(&self, expected: &str, seen: impl Into<String>) -> BucketError {
+        BucketError::Malformed {
+            url: self.url.clone(),
+            source: FormatError::malformed("the answer", expected, seen),
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    fn tag(&self) -> Result<Tag, BucketError> {
+        let header = self.header("etag").ok_or_else(|| self.malformed("a header ETag", "none"))?;
+        Tag::parse(header).map_err(|source| BucketError::Malformed { url: self.url.clone(), source })
+    }
+
+    /// The tag of what a write made. Without one, it was no store that said so.
+    fn tag_of_write(&self, operation: Operation) -> Result<Tag, BucketError> {
+        self.tag().map_err(|e| BucketError::Unclear {
+            operation,
+            url: self.url.clone(),
+            detail: format!("it answered {}, but {e}", self.status),
+            retry_after: None,
+        })
+    }
+
+    fn unexpected(&self, expected: &str) -> BucketError {
+        self.malformed(expected, format!("status {}", self.status))
+    }
+}
+
+impl Objects for S3 {
+    fn get(&self, key: &str, limit: usize) -> Result<Option<Object>, BucketError> {
+        let call = Call { limit, ..self.call(Operation::Get, key)? };
+        self.repeat(&call, |answer| match answer.status {
+            200 => Ok(Some(Object { tag: answer.tag()?, bytes: answer.body })),
+            404 => Ok(None),
+            _ => Err(answer.unexpected("status 200 or 404")),
+        })
+    }
+
+    fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Option<Object>, BucketError> {
+        let last = offset.saturating_add((length as u64).max(1) - 1);
+        let mut call = Call { limit: length, ..self.call(Operation::Get, key)? };
+        call.headers.push(("range", format!("bytes={offset}-{last}")));
+        self.repeat(&call, |answer| match answer.status {
+            206 => {
+                let range = answer.header("content-range").unwrap_or_default();
+                if !range.starts_with(&format!("bytes {offset}-")) {
+                    return Err(answer.malformed(&format!("bytes from {offset} on"), quote(range)));
+                }
+                Ok(Some(Object { tag: answer.tag()?, bytes: answer.body }))
+            }
+            // Behind the end of the object, there is nothing, and no tag in the answer.
+            416 => {
+                let tag = answer.tag().or_else(|_| Tag::parse("none"))?;
+                Ok(Some(Object { tag, bytes: Vec::new() }))
+            }
+            404 => Ok(None),
+            _ => Err(answer.unexpected("status 206 or 404")),
+        })
+    }
+
+    fn create(&self, key: &str, bytes: &[u8], headers: &Headers<'_>) -> Result<Creation, BucketError> {
+        let mut call = self.write(Operation::Create, key, bytes, headers)?;
+        call.headers.push(("if-none-match", "*".to_owned()));
+        let answer = self.send(&call, self.timeout)?;
+        match answer.status {
+            200..=299 => answer.tag_of_write(Operation::Create).map(Creation::Created),
+            412 | 304 => Ok(Creation::Exists),
+            _ => Err(answer.unexpected("status 200 or 412")),
+        }
+    }
+
+    fn replace(
+        &self,
+        key: &str,
+        bytes: &[u8],
+        tag: &Tag,
+        headers: &Headers<'_>,
+    ) -> Result<Replacement, BucketError> {
+        let mut call = self.write(Operation::Replace, key, bytes, headers)?;
+        call.headers.push(("if-match", tag.header(self.tag_style())));
+        let answer = self.send(&call, self.timeout)?;
+        match answer.status {
+            200..=299 => answer.tag_of_write(Operation::Replace).map(Replacement::Replaced),
+            412 => Ok(Replacement::Stale),
+            404 => Ok(Replacement::Missing),
+            _ => Err(answer.unexpected("status 200, 404 or 412")),
+        }
+    }
+
+    fn put(&self, key: &str, bytes: &[u8], headers: &Headers<'_>) -> Result<Tag, BucketError> {
+        let call = self.write(Operation::Put, key, bytes, headers)?;
+        self.repeat(&call, |answer| match answer.status {
+            200..=299 => answer.tag_of_write(Operation::Put),
+            _ => Err(answer.unexpected("status 200")),
+        })
+    }
+
+    fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Listing, BucketError> {
+        cap_count("a list", "keys", limit, MAX_LISTED)?;
+        let checked = [prefix.trim_end_matches('/'), after.trim_end_matches('/')];
+        if let Some(bad) = checked.into_iter().find(|text| !text.is_empty() && !is_path(text)) {
+            check_key(bad)?;
+        }
+        let base = self.shared.address.key("");
+        let (full, after_key, limit) =
+            (format!("{base}{prefix}"), format!("{base}{after}"), limit.max(1).to_string());
+        let mut parameters = vec![("list-type", "2"), ("max-keys", &*limit)];
+        if !full.is_empty() {
+            parameters.push(("prefix", &full));
+        }
+        if !after.is_empty() {
+            parameters.push(("start-after", &after_key));
+        }
+        let call = Call {
+            operation: Operation::List,
+            method: "GET",
+            key: String::new(),
+            parameters: &parameters,
+            headers: Vec::new(),
+            body: &[],
+            limit: xml::MAX_LIST_BYTES,
+        };
+        self.repeat(&call, |answer| {
+            let read = xml::listing(&answer.body, &base);
+            read.map_err(|source| BucketError::Malformed { url: answer.url.clone(), source })
+        })
+    }
+
+    fn delete(&self, key: &str) -> Result<(), BucketError> {
+        let call = self.call(Operation::Delete, key)?;
+        self.repeat(&call, |answer| match answer.status {
+            200..=299 | 404 => Ok(()),
+            _ => Err(answer.unexpected("status 204")),
+        })
+    }
+
+    fn requests(&self) -> &Requests {
+        &self.shared.requests
+    }
+
+    fn use_tag_style(&self, style: TagStyle) {
+        self.shared.bare_tags.store(style == TagStyle::Bare, Ordering::Relaxed);
+    }
+
+    fn name(&self) -> String {
+        let place = &self.shared.place;
+        format!("{} at {}://{}", self.shared.address, place.scheme, place.host)
+    }
+}
+
+/// Shows no secret.
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = &self.shared;
+        f.debug_struct("S3")
+            .field("address", &shared.address)
+            .field("place", &shared.place)
+            .field("source", &shared.source)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,7 +1,6 @@
 //! Object stores with conditional writes, as S3 has them: a kit that knows no log.
 //!
-//! [`Objects`] is the contract, [`S3`] speaks to a store over the client's HTTP, and the probe ([`check_store`]) finds out
-//! whether a store keeps its promises. Requests are signed by Signature Version 4 in headers (`sign.rs`): the crates that
+//! [`Objects`] is the contract, and [`S3`] speaks to a store over the client's HTTP. Requests are signed by Signature Version 4 in headers (`sign.rs`): the crates that
 //! could do it either sign URLs only, and never the payload (`rusty-s3`, which also brings a URL parser with ICU), or bring
 //! a second HTTP stack or runtime (`object_store`, `aws-sigv4`).
 //!

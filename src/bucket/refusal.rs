@@ -49,7 +49,7 @@ impl Unwelcome<'_> {
                 }
             }
             // Pages of proxies and sign-in pages come with any status.
-            (404, code) if code.is_empty() => self.malformed(),
+            (404, "") => self.malformed(),
             _ => self.refused(&error, detail),
         }
     }

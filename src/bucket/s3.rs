@@ -262,7 +262,7 @@ impl S3 {
         };
         let headers = sign(request, credentials, &place.region, (self.shared.clock)());
         let response = self.transmit(call, &url, headers, timeout).map_err(|e| no_answer(call, &url, &e))?;
-        self.receive(call, url, response, received)
+        receive(call, url, response, received)
     }
 
     fn transmit(
@@ -287,62 +287,55 @@ impl S3 {
         }
         request.header("accept-encoding", "identity").call()
     }
+}
 
-    fn receive(
-        &self,
-        call: &Call<'_>,
-        url: String,
-        mut response: Response<ureq::Body>,
-        received: &mut usize,
-    ) -> Result<Answer, BucketError> {
-        let status = response.status().as_u16();
-        let is_wanted = (200..300).contains(&status);
-        let limit = if is_wanted { call.limit } else { MAX_ERROR_BYTES };
-        let too_large = |seen| BucketError::TooLarge { url: url.clone(), limit, seen };
-        let promised = response.body().content_length().filter(|length| *length > limit as u64);
-        if let Some(promised) = promised.filter(|_| is_wanted && !call.operation.is_write()) {
-            return Err(too_large(promised));
-        }
-        // One byte more than allowed tells a body that is too large from one that just fits.
-        let body = read_capped(&mut response, limit.saturating_add(1));
-        let body = match body {
-            Ok(body) => body,
-            // The status says what was done; the rest of a write's answer is of no use.
-            Err(_) if !is_wanted || call.operation.is_write() => Vec::new(),
-            Err(e) => return Err(no_answer(call, &url, &e.into())),
-        };
-        *received = body.len();
-        let headers = response.headers();
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let is_outcome = match status {
-            200..=299 | 304 | 412 | 416 => true,
-            404 => matches!(xml::store_error(&body).code.as_str(), "NoSuchKey" | "NoSuchVersion"),
-            _ => false,
-        };
-        if !is_outcome {
-            let retry_after = retry_after(headers, SystemTime::now()).map(Duration::from_secs);
-            let elsewhere = text("x-amz-bucket-region").or_else(|| text("location"));
-            let (operation, date) = (call.operation, text("date"));
-            return Err(Unwelcome {
-                operation,
-                url: &url,
-                status,
-                body: &body,
-                retry_after,
-                elsewhere,
-                date,
-            }
-            .error());
-        }
-        if is_wanted && !call.operation.is_write() && body.len() > limit {
-            return Err(too_large(body.len() as u64));
-        }
-        let answer = Answer { url, status, headers: response.headers().clone(), body };
-        if is_wanted && call.method == "PUT" {
-            answer.tag_of_write(call.operation)?;
-        }
-        Ok(answer)
+/// Reads an answer. One that is neither wanted nor the outcome of a condition is an error.
+fn receive(
+    call: &Call<'_>,
+    url: String,
+    mut response: Response<ureq::Body>,
+    received: &mut usize,
+) -> Result<Answer, BucketError> {
+    let status = response.status().as_u16();
+    let is_wanted = (200..300).contains(&status);
+    let limit = if is_wanted { call.limit } else { MAX_ERROR_BYTES };
+    let too_large = |seen| BucketError::TooLarge { url: url.clone(), limit, seen };
+    let promised = response.body().content_length().filter(|length| *length > limit as u64);
+    if let Some(promised) = promised.filter(|_| is_wanted && !call.operation.is_write()) {
+        return Err(too_large(promised));
     }
+    // One byte more than allowed tells a body that is too large from one that just fits.
+    let body = read_capped(&mut response, limit.saturating_add(1));
+    let body = match body {
+        Ok(body) => body,
+        // The status says what was done; the rest of a write's answer is of no use.
+        Err(_) if !is_wanted || call.operation.is_write() => Vec::new(),
+        Err(e) => return Err(no_answer(call, &url, &e.into())),
+    };
+    *received = body.len();
+    let headers = response.headers();
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let is_outcome = match status {
+        200..=299 | 304 | 412 | 416 => true,
+        404 => matches!(xml::store_error(&body).code.as_str(), "NoSuchKey" | "NoSuchVersion"),
+        _ => false,
+    };
+    if !is_outcome {
+        let retry_after = retry_after(headers, SystemTime::now()).map(Duration::from_secs);
+        let elsewhere = text("x-amz-bucket-region").or_else(|| text("location"));
+        let (operation, date) = (call.operation, text("date"));
+        return Err(
+            Unwelcome { operation, url: &url, status, body: &body, retry_after, elsewhere, date }.error()
+        );
+    }
+    if is_wanted && !call.operation.is_write() && body.len() > limit {
+        return Err(too_large(body.len() as u64));
+    }
+    let answer = Answer { url, status, headers: response.headers().clone(), body };
+    if is_wanted && call.method == "PUT" {
+        answer.tag_of_write(call.operation)?;
+    }
+    Ok(answer)
 }
 
 const fn method(operation: Operation) -> &'static str {

@@ -110,12 +110,11 @@ impl Place {
             let expected = "1 to 64 letters, digits and hyphens";
             return Err(FormatError::malformed("a region", expected, quote(&region)).into());
         }
-        let (scheme, host) = match &endpoint {
-            Some(endpoint) => parse_endpoint(endpoint)?,
-            None => {
-                let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-                ("https", format!("s3.{region}.{domain}"))
-            }
+        let (scheme, host) = if let Some(endpoint) = &endpoint {
+            parse_endpoint(endpoint)?
+        } else {
+            let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+            ("https", format!("s3.{region}.{domain}"))
         };
         if options.unsigned_payload && scheme != "https" {
             let expected =

@@ -88,7 +88,7 @@ pub(super) fn sign(
     for part in [region, "s3", "aws4_request"] {
         key = hmac(&*key, part);
     }
-    let signature = hex::encode(&*hmac(&*key, &to_sign));
+    let signature = hex::encode(*hmac(&*key, &to_sign));
     let authorization = format!(
         "{ALGORITHM} Credential={}/{scope},SignedHeaders={names},Signature={signature}",
         credentials.access_key()

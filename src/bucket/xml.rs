@@ -99,11 +99,11 @@ fn malformed(expected: &str, seen: impl Into<String>) -> FormatError {
     FormatError::malformed("a list of objects", expected, seen)
 }
 
+/// Takes the path of an element, and the text that is directly in it.
+type OnElement<'a> = dyn FnMut(&[&str], &str) -> Result<(), FormatError> + 'a;
+
 /// Calls `on` at the end of each element, with its path and the text that is directly in it.
-fn walk(
-    body: &[u8],
-    on: &mut dyn FnMut(&[&str], &str) -> Result<(), FormatError>,
-) -> Result<(), FormatError> {
+fn walk(body: &[u8], on: &mut OnElement<'_>) -> Result<(), FormatError> {
     let body = crate::format::utf8("an answer in XML", body)?;
     let mut reader = Reader::from_str(body);
     // The reader checks that tags match, so the names of open elements are enough.

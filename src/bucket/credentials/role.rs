@@ -102,7 +102,7 @@ impl Role {
     fn fetch_of_machine(&self, base: &str) -> Result<Credentials, CredentialsError> {
         let wanted = Some(("x-aws-ec2-metadata-token-ttl-seconds", TOKEN_SECONDS));
         let url = format!("{base}/latest/api/token");
-        let token = header_text(&url, self.ask(&url, wanted, true)?)?;
+        let token = header_text(&url, &self.ask(&url, wanted, true)?)?;
         let token = Some(("x-aws-ec2-metadata-token", token.as_str()));
         let list = format!("{base}/latest/meta-data/iam/security-credentials/");
         let roles = self.ask(&list, token, false)?;
@@ -113,7 +113,7 @@ impl Role {
         };
         let role = role.filter(is_name).ok_or_else(|| refused(&list, "it names no role".to_owned()))?;
         let url = format!("{list}{role}");
-        parse(&url, &*self.ask(&url, token, false)?)
+        parse(&url, &self.ask(&url, token, false)?)
     }
 
     /// Sends a GET, or else a PUT, and returns the body of its answer.
@@ -202,22 +202,20 @@ impl Token {
     fn read(&self) -> Result<Zeroizing<String>, CredentialsError> {
         let file = match self {
             Self::Text(text) => {
-                return header_text(
-                    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-                    Zeroizing::new(text.as_bytes().to_vec()),
-                );
+                return header_text("AWS_CONTAINER_AUTHORIZATION_TOKEN", text.as_bytes());
             }
+
             Self::File(file) => file,
         };
         let source =
             |source| CredentialsError::File { path: file.clone(), source: std::sync::Arc::new(source) };
-        header_text(&file.display().to_string(), Zeroizing::new(read_plain(file).map_err(source)?))
+        header_text(&file.display().to_string(), &Zeroizing::new(read_plain(file).map_err(source)?))
     }
 }
 
 /// A secret that a header can hold.
-fn header_text(place: &str, bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<String>, CredentialsError> {
-    let text = std::str::from_utf8(&bytes).map(str::trim).ok();
+fn header_text(place: &str, bytes: &[u8]) -> Result<Zeroizing<String>, CredentialsError> {
+    let text = std::str::from_utf8(bytes).map(str::trim).ok();
     let is_text = |text: &&str| !text.is_empty() && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
     let text = text.filter(is_text).map(|text| Zeroizing::new(text.to_owned()));
     text.ok_or_else(|| {

@@ -3,6 +3,7 @@
 mod client;
 mod credentials;
 mod fake;
+#[allow(dead_code, reason = "the tests of other rooms use more of it")]
 pub(crate) mod memory;
 mod semantics;
 mod settings;

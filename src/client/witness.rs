@@ -28,7 +28,7 @@ pub enum CosignAnswer {
 }
 
 /// A connection to a witness.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct WitnessClient {
     agent: Agent,
     prefix: String,

@@ -37,7 +37,7 @@ use worker::Worker;
 const START_PATIENCE: Duration = Duration::from_secs(11);
 
 /// A witness at one address, with all keys that the policy names for it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct FedWitness {
     name: String,
     client: WitnessClient,
@@ -132,9 +132,9 @@ impl Feeder {
                 // If the policy requires no cosignature, silence is never safe, and asking is all that can be done.
                 impatient: publish_unwitnessed || policy.is_quorum_of(|_| false),
                 warning: policy.split_warning(),
-                policy,
-                log,
-                witnesses,
+                policy: policy.clone(),
+                log: log.clone(),
+                witnesses: witnesses.clone(),
                 events,
                 last_signed,
                 started: Instant::now(),

@@ -28,12 +28,16 @@ impl Submission {
     }
 }
 
+/// A period in which this process appends. Counts from 1; events of an earlier term's cosigners are outdated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Term(pub u64);
+
 /// A command to the commit thread.
 enum Command {
     /// Append these entries.
     Add(Submission),
-    /// Act on what the cosigners report, a cosigned head above all.
-    Cosigner(CosignerEvent),
+    /// Act on what the cosigners of a term report, a cosigned head above all.
+    Cosigner(Term, CosignerEvent),
     /// Commit and publish what came before, then end.
     Stop,
 }
@@ -42,8 +46,8 @@ enum Command {
 pub enum Work {
     /// Append these submissions as one batch.
     Commit(Vec<Submission>),
-    /// Act on an event of the cosigners.
-    Event(CosignerEvent),
+    /// Act on an event of a term's cosigners.
+    Event(Term, CosignerEvent),
     /// Nothing came before the deadline.
     Deadline,
     /// Nothing is left, and nothing more will come.
@@ -109,8 +113,9 @@ impl Drop for Place {
     }
 }
 
-/// Makes a channel in which at most so many entries and bytes of entries wait.
-pub fn channel(most_entries: usize, most_bytes: usize) -> (CommandSender, CommandReceiver) {
+/// Makes a channel in which at most so many entries and bytes of entries wait. Batches that are not full come at least
+/// `linger` apart.
+pub fn channel(most_entries: usize, most_bytes: usize, linger: Duration) -> (CommandSender, CommandReceiver) {
     let (sender, commands) = mpsc::channel();
     let room = Arc::new(Room { most_entries, most_bytes, used: Mutex::default() });
     let receiver = CommandReceiver {
@@ -118,6 +123,9 @@ pub fn channel(most_entries: usize, most_bytes: usize) -> (CommandSender, Comman
         room: room.clone(),
         events: VecDeque::new(),
         submissions: VecDeque::new(),
+        held: (0, 0),
+        linger,
+        last_batch: None,
         stopped: false,
     };
     (CommandSender { commands: sender, room }, receiver)
@@ -164,8 +172,8 @@ impl CommandSender {
     }
 
     /// Reports an event to the commit thread, which may have ended.
-    pub fn report(&self, event: CosignerEvent) {
-        let _ = self.commands.send(Command::Cosigner(event));
+    pub fn report(&self, term: Term, event: CosignerEvent) {
+        let _ = self.commands.send(Command::Cosigner(term, event));
     }
 
     /// Accepts nothing more, and tells the commit thread to end once it has done what waits.
@@ -197,8 +205,14 @@ pub struct CommandReceiver {
     commands: mpsc::Receiver<Command>,
     room: Arc<Room>,
     /// Received and not handled yet.
-    events: VecDeque<CosignerEvent>,
+    events: VecDeque<(Term, CosignerEvent)>,
     submissions: VecDeque<Submission>,
+    /// Entries and bytes of these submissions.
+    held: (usize, usize),
+    /// The shortest time between two batches that are not full.
+    linger: Duration,
+    /// When the last batch was taken.
+    last_batch: Option<Instant>,
     stopped: bool,
 }
 
@@ -213,25 +227,30 @@ impl CommandReceiver {
     pub fn next(&mut self, deadline: Option<Instant>) -> Work {
         loop {
             self.receive_all();
-            if let Some(event) = self.events.pop_front() {
-                return Work::Event(event);
+            if let Some((term, event)) = self.events.pop_front() {
+                return Work::Event(term, event);
             }
-            if !self.submissions.is_empty() {
-                return Work::Commit(self.next_batch());
+            let now = Instant::now();
+            let lingers = self.lingers_until().filter(|until| *until > now);
+            if !self.submissions.is_empty() && lingers.is_none() {
+                return Work::Commit(self.next_batch(now));
             }
-            if self.stopped {
+            if self.stopped && self.submissions.is_empty() {
                 return Work::Stop;
             }
-            match self.receive(deadline) {
+            match self.receive(lingers.into_iter().chain(deadline).min()) {
                 Ok(command) => self.sort(command),
-                Err(RecvTimeoutError::Timeout) => return Work::Deadline,
+                Err(RecvTimeoutError::Timeout) if deadline.is_some_and(|due| due <= Instant::now()) => {
+                    return Work::Deadline;
+                }
+                Err(RecvTimeoutError::Timeout) => {} // the batch has waited long enough
                 Err(RecvTimeoutError::Disconnected) => self.stopped = true,
             }
         }
     }
 
     /// Waits until `deadline` for an event, after everything else is done.
-    pub fn next_event(&mut self, deadline: Instant) -> Option<CosignerEvent> {
+    pub fn next_event(&mut self, deadline: Instant) -> Option<(Term, CosignerEvent)> {
         loop {
             self.receive_all();
             if let Some(event) = self.events.pop_front() {
@@ -257,13 +276,26 @@ impl CommandReceiver {
 
     fn sort(&mut self, command: Command) {
         match command {
-            Command::Add(submission) => self.submissions.push_back(submission),
-            Command::Cosigner(event) => self.events.push_back(event),
+            Command::Add(submission) => {
+                self.held.0 += submission.candidates.len();
+                self.held.1 += submission.bytes();
+                self.submissions.push_back(submission);
+            }
+            Command::Cosigner(term, event) => self.events.push_back((term, event)),
             Command::Stop => self.stopped = true,
         }
     }
 
-    fn next_batch(&mut self) -> Vec<Submission> {
+    /// When what waits becomes a batch, if it is not full and the last one was taken just now. A log that stops does
+    /// not linger.
+    fn lingers_until(&self) -> Option<Instant> {
+        let until = self.last_batch? + self.linger;
+        let is_full = self.held.0 >= MAX_BATCH_ENTRIES || self.held.1 >= MAX_BATCH_BYTES;
+        (!self.submissions.is_empty() && !is_full && !self.stopped).then_some(until)
+    }
+
+    fn next_batch(&mut self, now: Instant) -> Vec<Submission> {
+        self.last_batch = Some(now);
         let (mut batch, mut entries, mut bytes) = (Vec::new(), 0, 0);
         while let Some(next) = self.submissions.front() {
             let (more_entries, more_bytes) = (next.candidates.len(), next.bytes());
@@ -275,6 +307,7 @@ impl CommandReceiver {
             bytes += more_bytes;
             batch.extend(self.submissions.pop_front());
         }
+        self.held = (self.held.0 - entries, self.held.1 - bytes);
         let mut used = self.room.lock();
         used.entries -= entries;
         used.bytes -= bytes;

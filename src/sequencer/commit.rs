@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::commands::{CommandReceiver, RETRY_AFTER, Submission, Work};
-use super::cosigners::{CosignerEvent, CosignerEvents, Cosigners, CosignersFactory, OpenedLog};
+use super::commands::{CommandReceiver, CommandSender, RETRY_AFTER, Submission, Term, Work};
+use super::cosigners::{CosignerEvent, CosignerEvents, CosignersFactory, CurrentCosigners, OpenedLog};
 use super::cosigning::{Cosigning, Gate};
 use super::pace::Pace;
 use super::plan::{Known, plan};
 use super::published::{Publication, Published, Sender};
+use super::standby::{Attempt, Standing};
 use super::{Candidate, Faults, Figures, Options, StartError, SubmitError, Trouble, recovery};
 use crate::checkpoint::{Checkpoint, LogSigner};
 use crate::clock;
@@ -20,8 +21,8 @@ use crate::store::{SignedHead, Store, StoreError, StoreReader, Stored};
 const LAST_ROUND: Duration = Duration::from_secs(5);
 
 pub struct Committer {
-    store: Box<dyn Store>,
-    signer: LogSigner,
+    pub store: Box<dyn Store>,
+    pub signer: LogSigner,
     /// The pause before a failed step is tried again.
     retry_interval: Duration,
     /// The last head that was signed and is durable: the only one that a new head may extend.
@@ -29,14 +30,27 @@ pub struct Committer {
     /// Knows when a head was last begun, or failed, and when the next one may be.
     pace: Pace,
     /// The next head does not wait for its time: nothing is published yet, or the log stops.
-    sign_now: bool,
+    pub sign_now: bool,
     /// After a storage error memory may differ from the files, so the store is reloaded before anything else.
-    stale: bool,
+    pub stale: bool,
     /// For a log that has witnesses.
-    cosigning: Option<Cosigning>,
+    pub witnessing: Option<Witnessing>,
+    /// For a log that has witnesses, while this process appends.
+    pub cosigning: Option<Cosigning>,
+    pub cosigners: CurrentCosigners,
+    term: Term,
+    /// `Some` while another process appends.
+    pub standing: Option<Standing>,
     pub publication: Publication,
-    faults: Faults,
+    pub faults: Faults,
     pub counts: Arc<Mutex<Figures>>,
+}
+
+/// What it takes to ask a log's witnesses.
+pub struct Witnessing {
+    pub start: CosignersFactory,
+    pub commands: CommandSender,
+    pub publish_unwitnessed: bool,
 }
 
 impl Known for Arc<dyn StoreReader> {
@@ -71,7 +85,11 @@ impl Committer {
             pace: Pace::new(options.least_interval, options.publish_interval, Instant::now()),
             sign_now: true,
             stale: false,
+            witnessing: None,
             cosigning: None,
+            cosigners: CurrentCosigners::default(),
+            term: Term::default(),
+            standing: None,
             publication,
             faults,
             counts: Arc::default(),
@@ -80,38 +98,45 @@ impl Committer {
         Ok(committer)
     }
 
-    /// Starts the cosigners: from now on heads need a quorum, and nothing is signed or accepted before the
-    /// witnesses were heard. The head that was published before a restart is published again.
-    pub fn start_cosigning(
-        &mut self,
-        start: CosignersFactory,
-        options: &Options,
-        commands: &CommandReceiver,
-        events: CosignerEvents,
-    ) -> Arc<dyn Cosigners> {
+    /// Begins to append. If the log has witnesses, heads need a quorum from now on, and nothing is signed or accepted
+    /// before the witnesses were heard. The head that was published before a restart is published again.
+    pub fn begin_term(&mut self, commands: &CommandReceiver) {
+        self.term.0 += 1;
+        let Some(witnessing) = &self.witnessing else { return commands.refuse(None) };
         commands.refuse(Some(SubmitError::AskingWitnesses { suspicion: None, retry_after: RETRY_AFTER }));
         let last_signed = self.signed.clone().zip(self.store.checkpoint());
         let last_signed = last_signed.map(|(head, note)| SignedHead { head, note });
-        let cosigners = start(OpenedLog { reader: self.store.reader(), last_signed, events });
-        let unwitnessed = options.publish_unwitnessed;
+        let (term, sender) = (self.term, witnessing.commands.clone());
+        let events = CosignerEvents::new(move |event| sender.report(term, event));
+        let cosigners = (witnessing.start)(OpenedLog { reader: self.store.reader(), last_signed, events });
+        let unwitnessed = witnessing.publish_unwitnessed;
         let (store, signed) = (self.store.as_ref(), self.signed.as_ref());
         let published =
             recovery::last_published(store, &self.signer, signed, cosigners.as_ref(), unwitnessed);
         let durable = published.as_ref().filter(|(_, witnessed)| *witnessed).map(|(head, _)| head.head.size);
         self.cosigning = Some(Cosigning::new(cosigners.clone(), unwitnessed, durable.unwrap_or_default()));
+        self.cosigners.set(Some(cosigners));
         if let Some((head, witnessed)) = published {
             self.publish(head, witnessed);
         }
-        cosigners
+    }
+
+    /// Stops to append: no head is signed, sent to witnesses or awaited any more.
+    pub fn end_term(&mut self) {
+        self.cosigners.set(None);
+        self.cosigning = None;
+        self.publication.give_up();
     }
 
     /// Works until the log is told to stop and everything that came before is done.
     pub fn run(mut self, commands: &mut CommandReceiver) {
         loop {
-            match commands.next(self.due()) {
+            let work = commands.next(self.due());
+            self.take_turns(commands);
+            match work {
                 Work::Commit(submissions) => self.turn(submissions),
-                Work::Event(event) => {
-                    self.hear(event, commands);
+                Work::Event(term, event) => {
+                    self.hear(term, event, commands);
                     self.turn(Vec::new());
                 }
                 Work::Deadline => self.turn(Vec::new()),
@@ -218,7 +243,7 @@ impl Committer {
         }
     }
 
-    fn publish(&mut self, head: SignedHead, witnessed: bool) {
+    pub fn publish(&mut self, head: SignedHead, witnessed: bool) {
         let is_new = {
             let before = self.publication.current();
             before.is_none() || before.checkpoint != head.head
@@ -232,6 +257,10 @@ impl Committer {
     /// One turn of the thread: takes the steps that are due, and answers those whose entries could not be stored.
     fn turn(&mut self, submissions: Vec<Submission>) {
         self.check_overdue(Instant::now());
+        if let Some(standing) = &self.standing {
+            let why = standing.refusal();
+            return submissions.into_iter().for_each(|sent| sent.sender.refuse(sent.candidates.len(), &why));
+        }
         let submissions = if let Gate::Shut(why) = self.gate() {
             // They were queued before. Appended now, they would stand where lost entries stood.
             let why = SubmitError::RolledBack(why.clone());
@@ -254,7 +283,16 @@ impl Committer {
         let (entries, mut senders): (Vec<_>, Vec<_>) =
             submissions.into_iter().map(|sent| (sent.candidates, sent.sender)).unzip();
         let counts: Vec<usize> = entries.iter().map(Vec::len).collect();
-        let Err(error) = self.advance(entries, &mut senders) else { return };
+        let error = match self.advance_in_turns(entries, &mut senders) {
+            Attempt::Done => return,
+            Attempt::Stand(why) => {
+                return senders
+                    .into_iter()
+                    .zip(counts)
+                    .for_each(|(sender, entries)| sender.refuse(entries, &why));
+            }
+            Attempt::Failed(error) => error,
+        };
         self.stale = true;
         let damaged = matches!(error, StoreError::Damaged { .. });
         let trouble = if damaged { Trouble::Damage } else { Trouble::Storage };
@@ -279,9 +317,7 @@ impl Committer {
             return Ok(());
         }
         self.store.reload()?;
-        let out = self.last_out();
-        let signed = recovery::last_signed_again(self.store.as_ref(), &self.signer, &out)?;
-        self.set_signed(signed);
+        self.read_signed_again()?;
         self.stale = false;
         self.faults.clear(Trouble::Storage);
         self.faults.clear(Trouble::Damage);
@@ -289,9 +325,17 @@ impl Committer {
         Ok(())
     }
 
-    /// Acts on an event of the cosigners.
-    fn hear(&mut self, event: CosignerEvent, commands: &CommandReceiver) {
-        let Some(cosigning) = &mut self.cosigning else { return };
+    /// Reads the head that was signed last, by this process or another one.
+    pub fn read_signed_again(&mut self) -> Result<(), StoreError> {
+        let out = self.last_out();
+        let signed = recovery::last_signed_again(self.store.as_ref(), &self.signer, &out)?;
+        self.set_signed(signed);
+        Ok(())
+    }
+
+    /// Acts on an event of the cosigners, unless it is of an earlier term.
+    fn hear(&mut self, term: Term, event: CosignerEvent, commands: &CommandReceiver) {
+        let Some(cosigning) = self.cosigning.as_mut().filter(|_| term == self.term) else { return };
         match (event, cosigning.gate()) {
             (CosignerEvent::MaySign, Gate::Asking) => {
                 cosigning.open();
@@ -329,7 +373,7 @@ impl Committer {
 
     /// Publishes the last head before the thread ends.
     fn finish(&mut self, commands: &mut CommandReceiver) {
-        if !self.is_behind() || *self.gate() != Gate::Open {
+        if self.standing.is_some() || !self.is_behind() || *self.gate() != Gate::Open {
             return;
         }
         // A head that waits to be published comes first, then the last one is signed.
@@ -340,8 +384,8 @@ impl Committer {
         self.attempt(Vec::new());
         let until = Instant::now() + LAST_ROUND;
         while self.is_behind() && !self.stale {
-            let Some(event) = commands.next_event(until) else { break };
-            self.hear(event, commands);
+            let Some((term, event)) = commands.next_event(until) else { break };
+            self.hear(term, event, commands);
             if self.has_cosigned() {
                 self.attempt(Vec::new());
             }
@@ -358,11 +402,15 @@ impl Committer {
 
     /// When something is to be done although nothing comes.
     fn due(&self) -> Option<Instant> {
+        let look = self.next_look();
+        if self.standing.is_some() {
+            return look;
+        }
         if self.stale {
-            return Some(self.pace.begun() + self.retry_interval);
+            return look.into_iter().chain([self.pace.begun() + self.retry_interval]).min();
         }
         let check = self.cosigning.as_ref().and_then(Cosigning::next_check);
-        [self.sign_due(), check, self.publication.next_overdue()].into_iter().flatten().min()
+        [self.sign_due(), check, self.publication.next_overdue(), look].into_iter().flatten().min()
     }
 
     /// When the next head is to be signed, if one is.
@@ -415,7 +463,7 @@ impl Committer {
         self.counts().signed_size = size.get();
     }
 
-    fn counts(&self) -> MutexGuard<'_, Figures> {
+    pub fn counts(&self) -> MutexGuard<'_, Figures> {
         self.counts.lock().expect("no panic while it is held")
     }
 }

@@ -1,7 +1,7 @@
 //! The sequencer's view of whoever collects cosignatures on the log's heads. How witnesses are asked is not
 //! its business.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
@@ -92,5 +92,19 @@ pub struct OpenedLog {
     pub events: CosignerEvents,
 }
 
-/// Starts the cosigners of a log that was just opened.
-pub type CosignersFactory = Box<dyn FnOnce(OpenedLog) -> Arc<dyn Cosigners> + Send>;
+/// Starts the cosigners of a log that was just opened, or that this process takes over from another one.
+pub type CosignersFactory = Box<dyn Fn(OpenedLog) -> Arc<dyn Cosigners> + Send>;
+
+/// The cosigners while this process appends; none while it stands by. Clones share them.
+#[derive(Clone, Default)]
+pub struct CurrentCosigners(Arc<Mutex<Option<Arc<dyn Cosigners>>>>);
+
+impl CurrentCosigners {
+    pub fn get(&self) -> Option<Arc<dyn Cosigners>> {
+        self.0.lock().expect("no panic while it is held").clone()
+    }
+
+    pub fn set(&self, cosigners: Option<Arc<dyn Cosigners>>) {
+        *self.0.lock().expect("no panic while it is held") = cosigners;
+    }
+}

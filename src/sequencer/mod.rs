@@ -18,6 +18,7 @@
 //! | `cosigners`, `cosigning` | whoever collects cosignatures, and the heads that wait for them |
 //! | `published` | the published head, and the senders who wait for one |
 //! | `recovery` | checks of signed heads against the tree |
+//! | `standby` | taking turns with other processes that serve the same log |
 //! | `trouble` | faults, for operators |
 
 mod commands;
@@ -28,6 +29,7 @@ mod pace;
 mod plan;
 mod published;
 mod recovery;
+mod standby;
 mod submission;
 mod trouble;
 
@@ -46,7 +48,8 @@ use crate::merkle::TreeSize;
 use crate::store::{Store, StoreError, StoreReader};
 pub(crate) use commands::RETRY_AFTER;
 use commands::{CommandReceiver, CommandSender, Place, RETRY_AFTER_SUSPICION, Submission, channel};
-use commit::Committer;
+use commit::{Committer, Witnessing};
+use cosigners::CurrentCosigners;
 pub use cosigners::{CosignerEvent, CosignerEvents, CosignerStatus, Cosigners, CosignersFactory, OpenedLog};
 pub use published::Published;
 use published::Sender;
@@ -67,6 +70,8 @@ pub struct Options {
     pub pool_entries: usize,
     /// Most bytes of entries that wait.
     pub pool_bytes: usize,
+    /// The shortest time between two batches that are not full: for stores where each batch costs money.
+    pub linger: Duration,
     /// True if a log with witnesses publishes heads that too few of them cosigned in time. Someone who is shown
     /// such a head can't tell whether others were shown another one.
     pub publish_unwitnessed: bool,
@@ -81,6 +86,7 @@ impl Default for Options {
             least_interval: Duration::from_millis(2),
             pool_entries: 4 * crate::store::MAX_BATCH_ENTRIES,
             pool_bytes: 2 * crate::store::MAX_BATCH_BYTES,
+            linger: Duration::ZERO,
             publish_unwitnessed: false,
             advice: |_| None,
         }
@@ -107,8 +113,10 @@ pub struct Figures {
     /// Most entries that may wait.
     pub most_waiting: usize,
     /// True if the log accepts submissions and signs heads: not before it has heard its witnesses, not after they
-    /// have shown that its files are old, and not once it stops.
+    /// have shown that its files are old, not while another process appends, and not once it stops.
     pub may_sign: bool,
+    /// This process's part among those that serve the log.
+    pub role: Role,
     /// Size of the last head that was signed and is durable, published or not.
     pub signed_size: u64,
     /// Entries appended, without duplicates.
@@ -119,12 +127,37 @@ pub struct Figures {
     pub published_unwitnessed: u64,
 }
 
+/// The part of a process among those that serve one log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Role {
+    /// No other process can serve the log.
+    #[default]
+    Alone,
+    /// This one appends; others may take over.
+    Holder,
+    /// Another one appends; this one follows and answers reads.
+    Standby,
+}
+
+impl Role {
+    /// The role's stable name, for machines.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alone => "alone",
+            Self::Holder => "holder",
+            Self::Standby => "standby",
+        }
+    }
+}
+
 /// A running sequencer. Dropping it stops it: the store is closed, and its directory free again.
 pub struct Sequencer {
     commands: CommandSender,
     published: watch::Receiver<Published>,
     reader: Arc<dyn StoreReader>,
-    cosigners: Option<Arc<dyn Cosigners>>,
+    cosigners: CurrentCosigners,
+    has_witnesses: bool,
     faults: Faults,
     /// Counted by the commit thread; the pool's figures are missing.
     counts: Arc<Mutex<Figures>>,
@@ -147,19 +180,20 @@ impl Sequencer {
         options: &Options,
         cosigners: Option<CosignersFactory>,
     ) -> Result<Self, StartError> {
-        let (commands, receiver) = channel(options.pool_entries, options.pool_bytes);
+        let (commands, receiver) = channel(options.pool_entries, options.pool_bytes, options.linger);
         let (reader, faults) = (store.reader(), Faults::new(options.advice));
         let mut committer = Committer::recover(store, signer.into(), options, faults.clone())?;
         let published = committer.publication.subscribe();
-        let cosigners = cosigners.map(|start| {
-            let commands = commands.clone();
-            let events = CosignerEvents::new(move |event| commands.report(event));
-            committer.start_cosigning(start, options, &receiver, events)
+        let has_witnesses = cosigners.is_some();
+        committer.witnessing = cosigners.map(|start| Witnessing {
+            start,
+            commands: commands.clone(),
+            publish_unwitnessed: options.publish_unwitnessed,
         });
-        committer.advance(Vec::new(), &mut Vec::new())?;
-        let counts = committer.counts.clone();
+        committer.begin(&receiver)?;
+        let (counts, cosigners) = (committer.counts.clone(), committer.cosigners.clone());
         let thread = Mutex::new(Some(spawn(committer, receiver, faults.clone())));
-        Ok(Self { commands, published, reader, cosigners, faults, counts, thread })
+        Ok(Self { commands, published, reader, cosigners, has_witnesses, faults, counts, thread })
     }
 
     /// Queues entries, all or none. The outcome arrives once all of them are in the state that `wait` names; or
@@ -231,10 +265,16 @@ impl Sequencer {
         &self.reader
     }
 
-    /// The collector of cosignatures, if the log has witnesses.
+    /// The collector of cosignatures, if the log has witnesses and this process appends.
     #[must_use]
-    pub fn cosigners(&self) -> Option<&Arc<dyn Cosigners>> {
-        self.cosigners.as_ref()
+    pub fn cosigners(&self) -> Option<Arc<dyn Cosigners>> {
+        self.cosigners.get()
+    }
+
+    /// True if the log has witnesses.
+    #[must_use]
+    pub const fn has_witnesses(&self) -> bool {
+        self.has_witnesses
     }
 
     /// Why the log can't append or publish as it should at the moment, the worst reason first: faults of the commit
@@ -283,15 +323,15 @@ impl Sequencer {
         if !matches!(refused, SubmitError::AskingWitnesses { .. }) {
             return refused;
         }
-        let mut suspicions = self.troubles_by_witnesses();
+        let mut suspicions = self.troubles_by_witnesses().into_iter();
         match suspicions.find_map(|(trouble, why)| (trouble == Trouble::RollbackSuspected).then_some(why)) {
             None => refused,
             suspicion => SubmitError::AskingWitnesses { suspicion, retry_after: RETRY_AFTER_SUSPICION },
         }
     }
 
-    fn troubles_by_witnesses(&self) -> impl Iterator<Item = (Trouble, String)> {
-        self.cosigners.iter().flat_map(|cosigners| cosigners.troubles())
+    fn troubles_by_witnesses(&self) -> Vec<(Trouble, String)> {
+        self.cosigners.get().map(|cosigners| cosigners.troubles()).unwrap_or_default()
     }
 
     fn stop(&self) {

@@ -35,7 +35,7 @@ pub fn last_signed_again(
 }
 
 /// Checks that the first `size` entries of the store extend a head.
-fn check_tree(store: &dyn Store, head: &Checkpoint, size: TreeSize) -> Result<(), StoreError> {
+pub fn check_tree(store: &dyn Store, head: &Checkpoint, size: TreeSize) -> Result<(), StoreError> {
     check_holds(head, size, || Ok(read_root(store.reader().as_ref(), head.size)?.root()))
 }
 

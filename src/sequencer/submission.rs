@@ -82,6 +82,18 @@ pub enum SubmitError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// Another process appends to this log at the moment. Nothing of the submission was accepted.
+    #[error(
+        "this server stands by: another one appends to the log{}; send the entry there, or try again in {} s",
+        holder.as_deref().map(|url| format!(", at {url}")).unwrap_or_default(),
+        retry_after.as_secs()
+    )]
+    Standby {
+        /// The URL at which the other one takes entries, if it said so.
+        holder: Option<String>,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The log's files are older than what it published before, or differ from it. Nothing of the submission
     /// was added.
     #[error("the log accepts no entries until it is repaired: {0}")]

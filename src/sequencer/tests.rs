@@ -5,6 +5,7 @@ mod channel;
 mod plans;
 mod running;
 mod starting;
+mod turns;
 mod witnessed;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -15,7 +16,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::commands::Work;
+use super::commands::{Term, Work};
 use super::plan::{Known, plan};
 use super::*;
 use crate::checkpoint::{self, Checkpoint};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Log;
 use crate::http::json::Json;
 use crate::http::routes::health;
-use crate::sequencer::CosignerStatus;
+use crate::sequencer::{CosignerStatus, Role};
 
 #[derive(Serialize)]
 pub struct LogHealth {
@@ -20,6 +20,9 @@ pub struct LogHealth {
     published_size: u64,
     /// Seconds since this process last published a checkpoint.
     published_seconds_ago: u64,
+    /// `holder` or `standby`, if several servers may serve the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
     /// The state of the witnesses, if the log has any.
     #[serde(skip_serializing_if = "Option::is_none")]
     witnessing: Option<WitnessingHealth>,
@@ -55,6 +58,7 @@ pub async fn healthz(State(log): State<Log>) -> (StatusCode, Json<LogHealth>) {
         tree_size: log.reader().size().get(),
         published_size: published.checkpoint.size.get(),
         published_seconds_ago: published.at.elapsed().as_secs(),
+        role: Some(log.sequencer().figures().role).filter(|role| *role != Role::Alone).map(Role::as_str),
         witnessing,
         faults,
         warnings: log.warnings(),

@@ -4,7 +4,7 @@ use axum::extract::State;
 
 use super::Log;
 use crate::http::exposition::Exposition;
-use crate::sequencer::{CosignerStatus, Figures, Published, Trouble};
+use crate::sequencer::{CosignerStatus, Figures, Published, Role, Trouble};
 
 pub async fn metrics(State(log): State<Log>) -> Exposition {
     let (published, figures) = (log.published(), log.sequencer().figures());
@@ -50,6 +50,8 @@ fn tree(out: &mut Exposition, log: &Log, published: &Published, figures: &Figure
         "Seconds since this process last published a tree head, or since it started.",
     )
     .is(published.at.elapsed().as_secs());
+    out.gauge("treehead_log_holder", "Whether this server appends, rather than stand by for another one.")
+        .is(figures.role != Role::Standby);
     out.counter("treehead_log_heads_published_total", "Tree heads that were published.")
         .is(figures.published);
 }

@@ -134,6 +134,8 @@ problem_table! {
             Self::Submit(SubmitError::ShuttingDown) => SERVICE_UNAVAILABLE "shutting-down" retry 5,
             Self::Submit(SubmitError::AskingWitnesses { retry_after, .. }) =>
                 SERVICE_UNAVAILABLE "asking-witnesses" retry retry_after.as_secs().max(1),
+            Self::Submit(SubmitError::Standby { retry_after, .. }) =>
+                SERVICE_UNAVAILABLE "standby" retry retry_after.as_secs().max(1),
             Self::Submit(SubmitError::RolledBack(_)) => SERVICE_UNAVAILABLE "rolled-back",
             Self::Submit(SubmitError::Damaged(_)) | Self::Store(StoreError::Damaged { .. }) =>
                 SERVICE_UNAVAILABLE "journal-damaged",

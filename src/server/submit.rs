@@ -303,7 +303,7 @@ fn parse_wait(log: &Log, uri: &Uri) -> Result<Wait, Problem> {
         Some("wait=published") => return Ok(Wait::Published),
         Some(_) => {}
     }
-    let has_witnesses = log.sequencer().cosigners().is_some();
+    let has_witnesses = log.sequencer().has_witnesses();
     let expected = if has_witnesses {
         "?wait=sequenced, ?wait=published or ?wait=witnessed"
     } else {

@@ -11,13 +11,13 @@ fn push(commands: &CommandSender, candidates: Vec<Candidate>) -> Result<(), Subm
 fn take(commands: &mut CommandReceiver) -> Option<Vec<usize>> {
     match commands.next(Some(Instant::now())) {
         Work::Commit(taken) => Some(taken.iter().map(|submission| submission.candidates.len()).collect()),
-        Work::Event(_) | Work::Deadline | Work::Stop => None,
+        Work::Event(..) | Work::Deadline | Work::Stop => None,
     }
 }
 
 #[test]
 fn a_full_pool_takes_a_submission_whole_or_not_at_all() {
-    let (pool, mut taken) = channel(5, 100);
+    let (pool, mut taken) = channel(5, 100, Duration::ZERO);
     push(&pool, candidates(&["a", "b", "c"])).unwrap();
     let full = push(&pool, candidates(&["d", "e", "f"])).unwrap_err();
     assert_eq!(full, SubmitError::Full { waiting: 3, retry_after: Duration::from_secs(1) });
@@ -37,7 +37,7 @@ fn a_full_pool_takes_a_submission_whole_or_not_at_all() {
 
 #[test]
 fn what_is_reserved_counts_until_it_is_sent_or_given_up() {
-    let (pool, mut taken) = channel(5, 100);
+    let (pool, mut taken) = channel(5, 100, Duration::ZERO);
     let send = |place, texts: &[&str]| {
         let (sender, _) = Sender::new(Wait::Sequenced);
         pool.add_reserved(place, Submission { candidates: candidates(texts), sender })
@@ -69,7 +69,7 @@ fn what_is_reserved_counts_until_it_is_sent_or_given_up() {
 
 #[test]
 fn a_closed_pool_hands_out_what_waits_and_takes_no_more() {
-    let (pool, mut taken) = channel(10, 100);
+    let (pool, mut taken) = channel(10, 100, Duration::ZERO);
     push(&pool, candidates(&["a"])).unwrap();
     pool.stop();
     assert_eq!(push(&pool, candidates(&["b"])), Err(SubmitError::ShuttingDown));
@@ -81,7 +81,7 @@ fn a_closed_pool_hands_out_what_waits_and_takes_no_more() {
 
 #[test]
 fn a_batch_holds_no_more_than_a_batch_may() {
-    let (pool, mut taken) = channel(usize::MAX, usize::MAX);
+    let (pool, mut taken) = channel(usize::MAX, usize::MAX, Duration::ZERO);
     let many = |count: usize| (0..count).map(|i| candidate(&i.to_be_bytes())).collect::<Vec<_>>();
     for count in [MAX_BATCH_ENTRIES - 1, 1, 1, MAX_BATCH_ENTRIES, 2] {
         push(&pool, many(count)).unwrap();
@@ -99,7 +99,7 @@ fn a_batch_holds_no_more_than_a_batch_may() {
 
 #[test]
 fn waiting_ends_with_a_submission_a_deadline_or_the_end() {
-    let (pool, mut taken) = channel(10, 100);
+    let (pool, mut taken) = channel(10, 100, Duration::ZERO);
     let before = Instant::now();
     assert!(matches!(taken.next(Some(before + Duration::from_millis(20))), Work::Deadline));
     assert!(before.elapsed() >= Duration::from_millis(20));
@@ -117,28 +117,28 @@ fn waiting_ends_with_a_submission_a_deadline_or_the_end() {
 
 #[test]
 fn what_the_cosigners_report_comes_before_what_was_sent_earlier() {
-    let (commands, mut taken) = channel(10, 100);
+    let (commands, mut taken) = channel(10, 100, Duration::ZERO);
     push(&commands, candidates(&["a"])).unwrap();
-    commands.report(CosignerEvent::MaySign);
+    commands.report(Term(1), CosignerEvent::MaySign);
     push(&commands, candidates(&["b", "c"])).unwrap();
-    assert!(matches!(taken.next(None), Work::Event(CosignerEvent::MaySign)));
+    assert!(matches!(taken.next(None), Work::Event(Term(1), CosignerEvent::MaySign)));
     assert_eq!(take(&mut taken), Some(vec![1, 2]));
     // Also after the last submission: the last head may still get cosignatures.
     commands.stop();
-    commands.report(CosignerEvent::MaySign);
-    assert!(matches!(taken.next(None), Work::Event(CosignerEvent::MaySign)));
+    commands.report(Term(1), CosignerEvent::MaySign);
+    assert!(matches!(taken.next(None), Work::Event(Term(1), CosignerEvent::MaySign)));
     assert!(matches!(taken.next(None), Work::Stop));
     assert!(taken.next_event(Instant::now()).is_none());
 }
 
 #[test]
 fn senders_learn_that_the_commit_thread_is_gone() {
-    let (commands, taken) = channel(10, 100);
+    let (commands, taken) = channel(10, 100, Duration::ZERO);
     let (sender, mut outcome) = Sender::new(Wait::Published);
     commands.add(Submission { candidates: candidates(&["a"]), sender }).unwrap();
     assert_eq!((commands.load(), outcome.try_recv().unwrap_err()), ((1, true), TryRecvError::Empty));
     drop(taken);
     assert_eq!((commands.load(), outcome.try_recv().unwrap_err()), ((0, false), TryRecvError::Closed));
     assert_eq!(push(&commands, candidates(&["b"])), Err(SubmitError::ShuttingDown));
-    commands.report(CosignerEvent::MaySign);
+    commands.report(Term(1), CosignerEvent::MaySign);
 }

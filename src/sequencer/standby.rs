@@ -1,0 +1,195 @@
+//! Taking turns with other processes that serve the same log.
+//!
+//! The store says whose turn it is. That is advice, which saves attempts that are bound to fail: a log stays one chain because
+//! only one batch can follow another, whoever believes what. A process that stands by follows the other one, shows its
+//! heads, and takes no entries.
+
+use std::time::{Duration, Instant};
+
+use super::commands::{CommandReceiver, RETRY_AFTER};
+use super::commit::Committer;
+use super::published::Sender;
+use super::{Candidate, Role, SubmitError, Trouble, recovery};
+use crate::checkpoint;
+use crate::store::{SignedHead, StoreError, Turn};
+
+/// How often a process that stands by looks for new entries.
+const FOLLOW: Duration = Duration::from_millis(250);
+/// How often a process that appends looks whether it still should, while nothing comes.
+const LOOK: Duration = Duration::from_millis(500);
+/// Attempts to append a batch while others are faster. Then its senders have to try again.
+const ATTEMPTS: usize = 4;
+
+/// Another process appends.
+pub struct Standing {
+    /// The URL at which it takes entries, if it said so.
+    holder: Option<String>,
+    next_look: Instant,
+}
+
+impl Standing {
+    /// The answer to those who send entries meanwhile.
+    pub fn refusal(&self) -> SubmitError {
+        SubmitError::Standby { holder: self.holder.clone(), retry_after: RETRY_AFTER }
+    }
+}
+
+/// The end of an attempt to append.
+pub enum Attempt {
+    /// Everything that was due is done.
+    Done,
+    /// It is another process's turn.
+    Stand(SubmitError),
+    /// A step failed.
+    Failed(StoreError),
+}
+
+impl Committer {
+    /// Takes the first steps of a start: signs and publishes what is durable, or stands by if another process appends.
+    pub fn begin(&mut self, commands: &CommandReceiver) -> Result<(), StoreError> {
+        if let Turn::Stand { holder, again } = self.store.turn()? {
+            self.stand_by(holder, again, commands);
+            return self.follow();
+        }
+        self.set_role();
+        self.begin_term(commands);
+        match self.advance(Vec::new(), &mut Vec::new()) {
+            // Between reading and writing, another process was faster: the thread reads again.
+            Err(StoreError::Overtaken { .. }) => {
+                self.stale = true;
+                Ok(())
+            }
+            begun => begun,
+        }
+    }
+
+    /// Asks whose turn it is, and acts on it.
+    pub fn take_turns(&mut self, commands: &CommandReceiver) {
+        if !self.store.may_be_overtaken() {
+            return;
+        }
+        let taken = match self.store.turn() {
+            Ok(Turn::Hold) if self.standing.is_some() => self.take_over(commands),
+            Ok(Turn::Hold) => Ok(()),
+            Ok(Turn::Stand { holder, again }) => {
+                let due = self.standing.as_ref().is_none_or(|standing| standing.next_look <= Instant::now());
+                self.stand_by(holder, again, commands);
+                if due { self.follow() } else { Ok(()) }
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = taken {
+            let why = format!("this server can't follow the log: {error}");
+            self.faults.report(Trouble::Storage, why);
+            self.stale = true;
+            if let Some(standing) = &mut self.standing {
+                standing.next_look = Instant::now() + FOLLOW;
+            }
+        }
+    }
+
+    /// When to ask next whose turn it is.
+    pub fn next_look(&self) -> Option<Instant> {
+        if !self.store.may_be_overtaken() {
+            return None;
+        }
+        Some(self.standing.as_ref().map_or_else(|| Instant::now() + LOOK, |standing| standing.next_look))
+    }
+
+    fn stand_by(&mut self, holder: Option<String>, again: Instant, commands: &CommandReceiver) {
+        let next_look = again.min(Instant::now() + FOLLOW);
+        let begins = self.standing.is_none();
+        let standing = Standing { holder, next_look };
+        commands.refuse(Some(standing.refusal()));
+        if begins {
+            let holder = standing.holder.as_deref().unwrap_or("another server");
+            tracing::warn!(%holder, size = %self.store.edge().size(), "standing by: another server appends");
+            self.end_term();
+        }
+        self.standing = Some(standing);
+        self.set_role();
+    }
+
+    /// Begins to append after another process, by the steps of a start: the last head is checked against the tree, and
+    /// the witnesses are asked what they saw.
+    fn take_over(&mut self, commands: &CommandReceiver) -> Result<(), StoreError> {
+        self.catch_up()?;
+        self.standing = None;
+        self.sign_now = true;
+        self.set_role();
+        tracing::warn!(size = %self.store.edge().size(), "taking over: this server appends");
+        self.begin_term(commands);
+        Ok(())
+    }
+
+    /// Takes in what another process appended and signed, and shows its newest head.
+    fn follow(&mut self) -> Result<(), StoreError> {
+        self.catch_up()?;
+        let has_witnesses = self.witnessing.is_some();
+        let note = if has_witnesses { self.store.witnessed() } else { self.store.checkpoint() };
+        let Some(note) = note else { return Ok(()) };
+        // Only a head that the log's key signed, on this tree. A newer one comes with the next look.
+        let Ok(opened) = checkpoint::open(&note, &self.signer.keys()) else { return Ok(()) };
+        let head = opened.get().clone();
+        let is_new = {
+            let current = self.publication.current();
+            current.is_none() || current.checkpoint.size < head.size
+        };
+        if is_new {
+            recovery::check_tree(self.store.as_ref(), &head, self.store.edge().size())?;
+            self.publish(SignedHead { head, note }, has_witnesses);
+        }
+        Ok(())
+    }
+
+    fn catch_up(&mut self) -> Result<(), StoreError> {
+        if self.stale {
+            self.store.reload()?;
+        }
+        self.store.follow()?;
+        self.read_signed_again()?;
+        self.stale = false;
+        self.faults.clear(Trouble::Storage);
+        Ok(())
+    }
+
+    /// Takes the steps that are due. Whenever another process was faster, follows it and plans the same entries anew, so
+    /// that duplicates and sequence numbers are judged by what the log has by then.
+    pub fn advance_in_turns(
+        &mut self,
+        mut entries: Vec<Vec<Candidate>>,
+        senders: &mut Vec<Sender>,
+    ) -> Attempt {
+        let shared = self.store.may_be_overtaken();
+        for _ in 0..ATTEMPTS {
+            let kept = if shared { entries.clone() } else { Vec::new() };
+            let overtaken = match self.advance(entries, senders) {
+                Ok(()) => return Attempt::Done,
+                Err(error @ StoreError::Overtaken { .. }) => error,
+                Err(error) => return Attempt::Failed(error),
+            };
+            tracing::info!("{overtaken}");
+            // Senders who were answered are gone: their entries are durable.
+            entries = if senders.is_empty() { Vec::new() } else { kept };
+            let turn = self.catch_up().and_then(|()| self.store.turn());
+            match turn {
+                Ok(Turn::Hold) => {}
+                Ok(Turn::Stand { holder, .. }) => {
+                    return Attempt::Stand(SubmitError::Standby { holder, retry_after: RETRY_AFTER });
+                }
+                Err(error) => return Attempt::Failed(error),
+            }
+        }
+        let detail = format!("{ATTEMPTS} times in a row; do two servers append at once?");
+        Attempt::Failed(StoreError::Overtaken { detail })
+    }
+
+    fn set_role(&mut self) {
+        let role = match (self.store.may_be_overtaken(), &self.standing) {
+            (false, _) => Role::Alone,
+            (true, None) => Role::Holder,
+            (true, Some(_)) => Role::Standby,
+        };
+        self.counts().role = role;
+    }
+}

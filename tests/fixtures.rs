@@ -32,10 +32,10 @@ fn signer(name: &str, kind: SignatureType, seed: u8) -> NoteSigner {
 fn release() -> Release {
     Release {
         subjects: vec![Subject { name: "scanner.sh".to_owned(), sha256: Hash::digest(ARTIFACT.as_bytes()) }],
-        source: Some(Source {
+        source: Some(Box::new(Source {
             uri: "git+https://example.com/scanner".to_owned(),
             digest: ("gitCommit".to_owned(), "0123456789abcdef0123456789abcdef01234567".to_owned()),
-        }),
+        })),
         ..releases::scanner(2)
     }
 }

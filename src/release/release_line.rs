@@ -8,6 +8,7 @@
 //! ```
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -70,7 +71,7 @@ impl Release {
             })?,
             channel: line.channel,
             sequence: line.sequence,
-            source: line.source.as_deref().map(Source::parse).transpose()?,
+            source: line.source.as_deref().map(Source::parse).transpose()?.map(Box::new),
             manifest: None,
             audience: line.audience,
             location: None,

@@ -86,10 +86,10 @@ fn full_release() -> Release {
             Subject { name: "scanner.bin".to_owned(), sha256: Hash::digest(b"a") },
             Subject { name: "überwachung.deb".to_owned(), sha256: Hash::digest(b"b") },
         ],
-        source: Some(Source {
+        source: Some(Box::new(Source {
             uri: "git+https://example.com/scanner".to_owned(),
             digest: ("gitCommit".to_owned(), "0123456789abcdef0123456789abcdef01234567".to_owned()),
-        }),
+        })),
         manifest: Some(ManifestRef { root: Hash::digest(b"c"), files: 3 }),
         audience: Some("customer 17".to_owned()),
         location: None,
@@ -152,10 +152,10 @@ proptest! {
             subjects: names.into_iter().map(|name| Subject { name, sha256 }).collect(),
             purl: Purl::parse(&format!("pkg:generic/a/b@{version}")).unwrap(),
             kind, channel, sequence, audience, location, log,
-            source: commit.map(|commit| Source {
+            source: commit.map(|commit| Box::new(Source {
                 uri: "git+https://x".to_owned(),
                 digest: ("gitCommit".to_owned(), commit),
-            }),
+            })),
             manifest: files.map(|files| ManifestRef { root: sha256, files }),
         };
         let payload = release.to_payload().unwrap();

@@ -5,8 +5,15 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use treehead::client::{LogClient, Wait};
+use treehead::endpoint::{MAX_TRUST_STEPS, TRUST_CHANNEL};
+use treehead::merkle::Hash;
+use treehead::release::{Envelope, Kind, Purl, Release, Subject};
+
+use crate::common::releases::scanner;
 use crate::program::{Server, World};
 use crate::trust::{PACKAGE, make, make_with, world};
+use crate::withdrawn::publisher;
 
 /// Serves files on loopback, and counts the requests.
 struct Files {
@@ -349,4 +356,39 @@ fn a_log_ends_and_names_its_successor() {
     assert_eq!(ran.stdout, "trusts 3 instead of 2\n");
     world.run("verify new.bin --trust 1.trust --state away").done();
     world.run("verify old.bin --trust 1.trust --state away").refused("unknown-log");
+}
+
+/// An endpoint that was off for years needs a few calls, and none of them goes on for ever.
+#[test]
+fn many_trust_files_are_learned_in_several_calls() {
+    let (world, server) = world();
+    let files = Files::serve();
+    make(&world, 1);
+    let (key, log) = (publisher(&world), LogClient::new(&server.url).unwrap());
+    let first = String::from_utf8(world.read("1.trust")).unwrap();
+    let last = 1 + MAX_TRUST_STEPS + 2;
+    let releases = (2..=last).map(|number| {
+        let file = first.replacen("\"number\":1,", &format!("\"number\":{number},"), 1);
+        files.put(&format!("/{number}"), file.as_bytes());
+        let release = Release {
+            subjects: vec![Subject {
+                name: "endpoint.trust".to_owned(),
+                sha256: Hash::digest(file.as_bytes()),
+            }],
+            purl: Purl::parse(&format!("{PACKAGE}@{number}")).unwrap(),
+            kind: Kind::Trust,
+            channel: TRUST_CHANNEL.to_owned(),
+            sequence: number,
+            location: Some(format!("{}/{number}", files.url)),
+            ..scanner(1)
+        };
+        Envelope::sign(release.to_payload().unwrap(), &[&key]).unwrap().to_entry()
+    });
+    for entry in releases {
+        log.append(&entry, Wait::Published).unwrap();
+    }
+    let update = format!("trust update 1.trust --state state --online {}", server.url);
+    world.run(&update).failed(3, "there may be newer trust files after number 65");
+    assert_eq!(files.asked(), 64, "the next one is not fetched");
+    assert_eq!(world.run(&update).done().stdout, format!("trusts {last} instead of 65\n"));
 }

@@ -33,7 +33,7 @@ impl About<'_> {
             kind: self.kind,
             channel: self.channel.to_owned(),
             sequence,
-            source,
+            source: source.map(Box::new),
             manifest: self.manifest,
             audience: self.audience.map(ToOwned::to_owned),
             location: None,

@@ -24,12 +24,20 @@ struct Run<'a> {
     args: &'a Verify,
     endpoint: &'a Endpoint,
     places: &'a Places,
+    /// What the log answered about the trust file.
+    learned: Option<&'a Value>,
     json: bool,
 }
 
 /// Answers `--manifest` and `--files-proof`; `None` if neither was given.
-pub fn run(args: &Verify, endpoint: &Endpoint, places: &Places, json: bool) -> Option<CliResult> {
-    let run = Run { args, endpoint, places, json };
+pub fn run(
+    args: &Verify,
+    endpoint: &Endpoint,
+    places: &Places,
+    learned: Option<&Value>,
+    json: bool,
+) -> Option<CliResult> {
+    let run = Run { args, endpoint, places, learned, json };
     match (&args.manifest, &args.files_proof) {
         (Some(manifest), _) => Some(run.manifest(manifest)),
         (None, Some(proof)) => Some(run.some_files(proof)),
@@ -80,6 +88,7 @@ impl Run<'_> {
             Replacement::finish(out, manifest.to_string().as_bytes())?;
         }
         let mut object = verified::object(path.to_str(), &accepted);
+        self.learned.into_iter().for_each(|learned| object["trust"] = learned.clone());
         let reference = manifest.reference();
         object["manifest"] = json!({ "root": reference.root.to_hex(), "files": reference.files });
         object["folder"] = folder.map(|dir| dir.to_string_lossy().into_owned()).into();
@@ -136,6 +145,7 @@ impl Run<'_> {
         let chosen = self.chosen(&proven)?;
         self.check_same(dir, chosen.len(), compare_files(dir, &chosen)?)?;
         let mut object = verified::object(path.to_str(), &accepted);
+        self.learned.into_iter().for_each(|learned| object["trust"] = learned.clone());
         object["names"] = chosen.iter().map(|(path, _)| path.as_str()).collect();
         object["name"] = chosen[0].0.as_str().into();
         object["digest"] = chosen[0].1.to_hex().into();

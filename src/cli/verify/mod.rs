@@ -31,7 +31,7 @@ pub fn run(args: &Verify, json: bool) -> CliResult {
     if args.batch {
         return batch::run(args, &endpoint, &places);
     }
-    if let Some(verified) = folder::run(args, &endpoint, &places, json) {
+    if let Some(verified) = folder::run(args, &endpoint, &places, learned.as_ref(), json) {
         return verified;
     }
     let asked = artifacts::read(args)?;

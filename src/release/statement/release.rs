@@ -13,6 +13,7 @@
 //! `downloadLocation` is in-toto's, and optional; it is read where there is one subject.
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::collections::BinaryHeap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -73,7 +74,7 @@ pub struct Release {
     /// A counter that only grows for each publisher, package and channel; at most 2^53 - 1.
     pub sequence: u64,
     /// The source from which it was built.
-    pub source: Option<Source>,
+    pub source: Option<Box<Source>>,
     /// The manifest, for a release of many files.
     pub manifest: Option<ManifestRef>,
     /// The audience, if the release is not meant for everyone.
@@ -143,7 +144,8 @@ impl Release {
         if self.sequence > MAX_INTEGER.unsigned_abs() {
             return Err(wrong("a sequence of at most 2^53 - 1", self.sequence.to_string()));
         }
-        if let Some(Source { uri, digest: (algorithm, value) }) = &self.source {
+        if let Some(source) = &self.source {
+            let Source { uri, digest: (algorithm, value) } = &**source;
             check_text("the uri of a source", uri)?;
             let hex = value.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
             let named =
@@ -181,7 +183,8 @@ impl Release {
             ("channel".into(), string(&self.channel)),
             ("sequence".into(), integer(self.sequence)),
         ];
-        if let Some(Source { uri, digest: (algorithm, value) }) = &self.source {
+        if let Some(source) = &self.source {
+            let Source { uri, digest: (algorithm, value) } = &**source;
             let digest = Json::object([(algorithm, string(value))]);
             ours.push(("source".into(), Json::object([("uri", string(uri)), ("digest", digest)])));
         }
@@ -243,7 +246,7 @@ impl Release {
             audience,
         } = self;
         let source = source
-            .as_ref()
+            .as_deref()
             .map(|Source { uri, digest: (algorithm, value) }| format!("{uri}\0{algorithm}:{value}"));
         let artifacts = self.artifacts().to_hex();
         let (source, audience) = (source.unwrap_or_default(), audience.as_deref().unwrap_or_default());
@@ -252,13 +255,13 @@ impl Release {
     }
 }
 
-fn parse_source(mut source: Fields<'_>) -> Result<Source, FormatError> {
+fn parse_source(mut source: Fields<'_>) -> Result<Box<Source>, FormatError> {
     let uri = source.string("uri")?;
     let digest = source.object("digest")?;
     source.nothing_else()?;
     match <[_; 1]>::try_from(digest.rest()) {
         Ok([(algorithm, Json::String(value))]) => {
-            Ok(Source { uri, digest: (algorithm.into_owned(), value.into_owned()) })
+            Ok(Box::new(Source { uri, digest: (algorithm.into_owned(), value.into_owned()) }))
         }
         _ => Err(FormatError::malformed(
             Release::WHAT,

@@ -148,6 +148,26 @@ await step("a release: statement, what others say, the way to the root, the proo
   writeFileSync(settings.proofOut, readFileSync(file));
 });
 
+await step("a review: its result, and which secret findings were shown to whom", async () => {
+  await page.view(`#/leaf/${settings.release}`);
+  await has("rebuilders reviewed scanner.bin (source and build)");
+  await has("3 secret findings, of which 2 were shown");
+  await page.view(`#/leaf/${settings.review}`);
+  await has("passed with findings");
+  await has("Secret findings");
+  await has("The updater follows symbolic links:");
+  await has("shown to customer-17");
+  await has("not shown");
+  assert.ok(!(await page.eval("document.body.textContent")).includes("debug port"), "what one party was shown stays its own");
+  assert.equal(await page.eval("document.querySelectorAll('.findings > li').length"), 3);
+  await looks("review");
+  await page.view(`#/leaf/${settings.disclosure}`);
+  await has("Its commitment is one of a review by rebuilders");
+  await looks("disclosure");
+  await page.view(`#/package?purl=${encodeURIComponent(settings.package)}`);
+  await has("reviewed by rebuilders");
+});
+
 await step("a withdrawn release says so first", async () => {
   await page.view(`#/leaf/${settings.withdrawn}`);
   await has("Withdrawn: do not use it");
@@ -172,6 +192,13 @@ await step("verify a file: the verdict is that of the program", async () => {
   await page.view("#/verify?3");
   await verify("#file", [settings.bad, settings.proof], "artifact-mismatch");
   await looks("refused");
+  await page.view("#/verify?b");
+  await page.choose("#file", [settings.bundle]);
+  await page.until("the entries of the bundle", "document.querySelectorAll('.verdicts .row').length === 3");
+  await has("3 entries, all proven from tiles");
+  await looks("bundle");
+  await page.view("#/verify?c");
+  await verify("#file", [settings.good, settings.bundle], "Judged by three.tlog-bundle.");
   await page.view("#/verify?4");
   await verify("#file", [settings.takenBack], "withdrawn");
   await page.view(`#/leaf/${settings.release}`);

@@ -7,11 +7,14 @@ use std::process::Command;
 use libtest_mimic::Completion;
 use serde_json::{Value, json};
 use treehead::merkle::{Hash, LeafIndex};
-use treehead::release::{Kind, Release, Subject, Withdrawal};
+use treehead::proof::{ProofBundle, ProofFile};
+use treehead::release::{Disclosure, Kind, Opening, Release, Subject, Withdrawal};
 
 use crate::common::log::{batch, eventually};
 use crate::common::needs::{Outcome, ignored};
-use crate::common::releases::{publisher_toml, release, signed, signed_statement, signed_withdrawal};
+use crate::common::releases::{
+    publisher_toml, release, signed, signed_payload, signed_statement, signed_withdrawal,
+};
 use crate::program::{ORIGIN, Server, World};
 
 /// Makes a missing browser a failure.
@@ -40,7 +43,7 @@ pub fn every_view_is_right_wide_and_narrow_light_and_dark() -> Outcome {
                 "rebuilders",
                 REBUILDERS,
                 &["pkg:generic/*"],
-                &["provenance", "verification-summary"],
+                &["provenance", "verification-summary", "review", "disclosure"],
             );
     for log in ["log", "forked"] {
         world.write(&format!("{log}/publishers.toml"), &publishers);
@@ -182,7 +185,7 @@ impl Story<'_> {
         self.write_scanner();
         self.write_odd_ones();
         // The walk adds one to beta before it searches.
-        let scanners = 7 + 4 + 1 + 2;
+        let scanners = 7 + 4 + 1 + 2 + 3;
         self.set("package", "pkg:generic/example/scanner");
         self.set(
             "searches",
@@ -193,7 +196,9 @@ impl Story<'_> {
                 ["channel=beta", 4],
                 ["kind=update", 1],
                 ["kind=withdrawal", 1],
-                ["publisher=rebuilders", 2],
+                ["publisher=rebuilders", 5],
+                ["kind=review", 1],
+                ["kind=disclosure", 2],
                 ["publisher=rebuilders&kind=provenance", 1],
                 ["package=pkg:generic/example/scanner&version=8.0&kind=build", 1],
                 ["name=nothing-of-this-kind", 0]
@@ -204,10 +209,10 @@ impl Story<'_> {
             "typed",
             json!([
                 ["pkg:generic/example/scanner", scanners.min(20)],
-                ["pkg:generic/example/scanner@8.0", 3],
+                ["pkg:generic/example/scanner@8.0", 6],
                 ["rules", 20],
-                [digest, 3],
-                [format!("sha256:{digest}"), 3]
+                [digest, 6],
+                [format!("sha256:{digest}"), 6]
             ]),
         );
         let grown = signed(&scanner("beta", 4, "beta 4"), VENDOR);
@@ -265,6 +270,7 @@ impl Story<'_> {
             "subject": [subject],
         });
         self.add(&[signed_statement(&provenance, REBUILDERS), signed_statement(&summary, REBUILDERS)]);
+        self.write_review(&subject);
         self.file("good", "good.bin", "good");
         self.file("bad", "bad.bin", "something else");
         self.file("takenBack", "scanner.bin", "scanner 2");
@@ -273,6 +279,55 @@ impl Story<'_> {
         assert_eq!(status, 200);
         self.world.write("bad.bin.tlog-proof", proof);
         self.set("proof", json!(self.world.path("bad.bin.tlog-proof")));
+    }
+
+    /// A review of the last release with three secret findings: one shown to everybody, one to a customer, one to nobody.
+    fn write_review(&mut self, subject: &Value) {
+        let finding = |number: u8, text: &str| Opening::new(text.to_owned(), [number; 32]).unwrap();
+        let findings = [
+            finding(
+                1,
+                "The updater follows symbolic links:\n\tln -s /etc/shadow x\nIt reads what they point to.",
+            ),
+            finding(2, "A debug port is open."),
+            finding(3, "Nobody was shown this <b>one</b>."),
+        ];
+        let commitments: Vec<String> = findings.iter().map(|one| one.commitment().to_hex()).collect();
+        let review = json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "predicate": {
+                "commitments": commitments, "finishedOn": "2026-11-22T16:00:00Z",
+                "purl": "pkg:generic/example/scanner@8.0",
+                "report": { "digest": { "sha256": Hash::digest(b"the report").to_hex() }, "uri": "https://centre.example.org/reports/17" },
+                "result": "PASSED_WITH_FINDINGS", "reviewer": { "id": "https://centre.example.org" },
+                "scope": ["source", "build"],
+            },
+            "predicateType": "urn:treehead:review:v1",
+            "subject": [{ "name": "scanner.bin", "digest": subject["digest"] }],
+        });
+        let entry = signed_statement(&review, REBUILDERS);
+        let place = self.add(&[entry.clone()]);
+        self.set("review", place);
+        let index = LeafIndex::new(place).unwrap();
+        let disclosure = |at: usize, to| {
+            let disclosure = Disclosure::of(index, &entry, &findings[at], to).unwrap();
+            signed_payload(disclosure.to_payload().unwrap(), REBUILDERS)
+        };
+        let disclosures = [disclosure(0, None), disclosure(1, Some("customer-17"))];
+        let shown = self.add(&disclosures);
+        self.set("disclosure", shown);
+        self.bundle(&[&signed(&scanner("stable", 8, "good"), VENDOR), &entry, &disclosures[0]]);
+    }
+
+    /// A bundle of these entries.
+    fn bundle(&mut self, entries: &[&[u8]]) {
+        let proof = |entry: &&[u8]| {
+            let (status, proof) = self.log.get(&format!("/proof/leaf/{}", Hash::leaf(entry).to_hex()));
+            assert_eq!(status, 200);
+            ProofFile::parse(&proof).unwrap()
+        };
+        let files: Vec<ProofFile> = entries.iter().map(proof).collect();
+        self.file("bundle", "three.tlog-bundle", &ProofBundle::join(&files).unwrap().to_string());
     }
 
     /// A release with hostile names, and an update of another package for one audience.

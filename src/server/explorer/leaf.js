@@ -3,6 +3,7 @@
 import { badge, button, code, download, el, facts, notice, show, shownLines } from "./dom.js";
 import * as draw from "./draw.js";
 import { about, doubt, isVerified, proofFile, proven, withdrawalsAmong } from "./proofs.js";
+import { disclosureOf, findings, resultBadge, reviewItems } from "./review.js";
 import { kindOf, rowElement, title } from "./rows.js";
 import { dropZone } from "./verify.js";
 import * as words from "./words.js";
@@ -20,7 +21,7 @@ export async function leaf(session, main, index) {
   const row = await proven(session, index);
   const { read, proof } = row;
   const { namespace, name, version } = title(read);
-  const state = el("div");
+  const [state, secret] = [el("div"), el("div")];
   const related = el(
     "section",
     { "aria-labelledby": "related" },
@@ -48,11 +49,13 @@ export async function leaf(session, main, index) {
       "p",
       { class: "inline marks" },
       el("span", { class: "kind" }, words.kind(kindOf(read))),
+      read.what === "review" && resultBadge(read.result),
       standing(session, read),
       inTree(session),
     ),
     state,
     statement(row),
+    secret,
     read.what === "release" && check(session, row),
     related,
     el(
@@ -87,8 +90,10 @@ export async function leaf(session, main, index) {
     ),
     raw(session, row),
   );
+  show(secret, await disclosureOf(session, read));
   const found = await about(session, row);
   if (!related.isConnected) return;
+  if (read.what === "review") show(secret, findings(read, found.others));
   const withdrawals = withdrawalsAmong(found.others, read);
   show(
     state,
@@ -183,6 +188,7 @@ function sayings(session, row, { rows, whole, others }) {
           ),
         );
       }
+      rebuilt.push(...reviewItems(others, artifact));
       for (const one of others.provenance.get(artifact.sha256) ?? []) {
         rebuilt.push(
           el(
@@ -199,7 +205,7 @@ function sayings(session, row, { rows, whole, others }) {
     parts.push(
       rebuilt.length > 0
         ? el("ul", { class: "sayings" }, rebuilt)
-        : el("p", {}, "Nobody has logged a rebuild, a check or a provenance of these artifacts."),
+        : el("p", {}, "Nobody has logged a rebuild, a check, a review or a provenance of these artifacts."),
     );
   }
   if (rows.length > 0)

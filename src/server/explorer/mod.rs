@@ -30,7 +30,7 @@ const STYLE: &str = "text/css; charset=utf-8";
 const PAGE: &str = include_str!("index.html");
 
 /// Name, media type and content of each file below `explorer/`.
-const FILES: [(&str, &str, &[u8]); 20] = [
+const FILES: [(&str, &str, &[u8]); 21] = [
     ("app.js", SCRIPT, include_bytes!("app.js")),
     ("dom.js", SCRIPT, include_bytes!("dom.js")),
     ("draw.js", SCRIPT, include_bytes!("draw.js")),
@@ -43,6 +43,7 @@ const FILES: [(&str, &str, &[u8]); 20] = [
     ("package.js", SCRIPT, include_bytes!("package.js")),
     ("proofs.js", SCRIPT, include_bytes!("proofs.js")),
     ("releases.js", SCRIPT, include_bytes!("releases.js")),
+    ("review.js", SCRIPT, include_bytes!("review.js")),
     ("rows.js", SCRIPT, include_bytes!("rows.js")),
     ("style.css", STYLE, include_bytes!("style.css")),
     ("treehead.js", SCRIPT, include_bytes!("../../../wasm/treehead.js")),

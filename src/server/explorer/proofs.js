@@ -50,14 +50,20 @@ export function proofWords(session, rows) {
   return `${all}, all in the tree, but ${doubt(session)}`;
 }
 
-/** What proven statements say about others: withdrawals by leaf hash, attestations by digest. Unknown signers don't count. */
+/**
+ * What proven statements say about others: withdrawals and disclosures by leaf hash, attestations by digest. Unknown signers
+ * don't count.
+ */
 export function gather(rows) {
-  const others = { withdrawals: new Map(), summaries: new Map(), provenance: new Map() };
+  const maps = ["withdrawals", "summaries", "provenance", "reviews", "disclosures"];
+  const others = Object.fromEntries(maps.map((name) => [name, new Map()]));
   const put = (map, key, value) => map.set(key, [...(map.get(key) ?? []), value]);
   for (const { read, proof, index } of rows) {
     if (!proof || read.what === "release" || !read.publishers?.length) continue;
     if (read.what === "withdrawal") put(others.withdrawals, read.withdrawn_leaf_hash, { ...read, index });
-    const map = { provenance: others.provenance, "verification-summary": others.summaries }[read.what];
+    if (read.what === "disclosure") put(others.disclosures, read.review_leaf_hash, { ...read, index });
+    const { provenance, summaries, reviews } = others;
+    const map = { provenance, "verification-summary": summaries, review: reviews }[read.what];
     if (map)
       for (const artifact of read.artifacts ?? []) if (artifact.sha256) put(map, artifact.sha256, { ...read, index });
   }
@@ -134,6 +140,8 @@ export async function about(session, row) {
   const digests = [...new Set((read.artifacts ?? []).map((artifact) => artifact.sha256).filter(Boolean))];
   if (session.log.searchable !== false && read.what === "release") await look({ withdraws: read.leaf_hash });
   for (const digest of digests.slice(0, MOST_ARTIFACTS)) await look({ digest });
+  // A review of a source has no artifacts to be found by.
+  if (digests.length === 0 && read.what === "review" && read.package) await look({ package: read.package, kind: "disclosure" });
   whole &&= digests.length <= MOST_ARTIFACTS;
   const rows = [...found.values()].sort((a, b) => b.index - a.index);
   await prove(session, rows);

@@ -41,6 +41,12 @@ function signerBadge(session, read) {
   return badge("warn", "no known publisher", read.problem?.message);
 }
 
+/** The result of a check, and who came to it, if the statement names anybody. */
+function saidBy(read) {
+  const by = read.verifier ?? read.reviewer ?? read.author;
+  return by ? `${words.result(read.result)} by ${by}` : words.result(read.result);
+}
+
 /** One row of a list. `marks` are badges beside the name. */
 export function rowElement(session, row, marks = []) {
   const { read } = row;
@@ -84,7 +90,8 @@ export function rowElement(session, row, marks = []) {
       signerBadge(session, read),
       read.channel && el("span", {}, `${read.channel}, sequence ${read.sequence}`),
       read.reason && el("span", {}, `withdraws leaf ${words.number(read.withdraws)}: ${read.reason}`),
-      read.result && el("span", {}, `${read.result} by ${read.verifier ?? "?"}`),
+      read.result && el("span", {}, saidBy(read)),
+      read.what === "disclosure" && el("span", {}, `a finding of leaf ${words.number(read.review)}, shown to ${read.to ?? "everybody"}`),
       read.builder && el("span", {}, `built by ${read.builder}`),
       first &&
         el(
@@ -127,6 +134,13 @@ export function marksOf(row, others) {
     marks.push(badge("good", `checked by ${words.list([...passed])}`, "Verification summaries that say PASSED"));
   if (failed.size > 0)
     marks.push(badge("bad", `failed at ${words.list([...failed])}`, "Verification summaries that say FAILED"));
+  const reviews = (read.artifacts ?? []).flatMap((artifact) => others.reviews.get(artifact.sha256) ?? []);
+  const reviewers = (...results) => [
+    ...new Set(reviews.filter((one) => results.includes(one.result)).flatMap((one) => one.publishers ?? [])),
+  ];
+  const [well, badly] = [reviewers("PASSED", "PASSED_WITH_FINDINGS"), reviewers("FAILED")];
+  if (well.length > 0) marks.push(badge("good", `reviewed by ${words.list(well)}`, "Reviews that speak for it"));
+  if (badly.length > 0) marks.push(badge("bad", `failed a review by ${words.list(badly)}`, "Reviews that speak against it"));
   const built = (read.artifacts ?? []).flatMap((artifact) => others.provenance.get(artifact.sha256) ?? []);
   if (built.length > 0)
     marks.push(badge("plain", "provenance", words.list([...new Set(built.map((one) => one.builder ?? "?"))])));

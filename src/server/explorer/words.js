@@ -71,6 +71,16 @@ const KINDS = {
   opaque: "bytes",
 };
 
+const RESULTS = {
+  PASSED: "passed",
+  PASSED_WITH_FINDINGS: "passed with findings",
+  WARNED: "warned",
+  FAILED: "failed",
+};
+
+/** The result of a review or a test in words. */
+export const result = (name) => RESULTS[name] ?? name;
+
 /** The kind of a statement in words. */
 export const kind = (name) => KINDS[name] ?? name;
 export const KIND_NAMES = Object.keys(KINDS).filter((name) => name !== "opaque" && name !== "attestation");

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::exit::{CliResult, Failure};
-use super::output::{BOLD, DIM, result};
-use super::{files, statement};
+use super::files;
+use super::output::{self, BOLD, DIM, result};
 use crate::checkpoint::policy::{MAX_POLICY_BYTES, Policy, PolicyLog};
 use crate::checkpoint::{self, Checkpoint};
 use crate::disk::note_of;
@@ -17,14 +17,21 @@ use crate::merkle::Hash;
 use crate::note::{Note, NoteKey};
 use crate::proof::fork::ForkEvidence;
 use crate::proof::{MAX_PROOF_BYTES, ProofBundle, ProofFile};
-use crate::release::{Envelope, Statement, SubmittedEnvelope};
+use crate::release::{Envelope, Statement, SubmittedEnvelope, family_of_signature};
 
 /// Say in words what a proof file, checkpoint, entry, policy, public key or fork evidence holds
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  treehead inspect scanner-4.2.0.tar.gz.tlog-proof")]
+#[command(after_help = "\
+Examples:
+  treehead inspect scanner-4.2.0.tar.gz.tlog-proof
+  treehead inspect scanner-4.2.0.tar.gz.sbom.tlog-proof --body scanner.spdx.json")]
 pub struct Inspect {
     /// The file
     pub file: PathBuf,
+    /// A document at hand: a statement in the file has to have its digest, as that of a list of components or a report;
+    /// repeat for more
+    #[arg(long = "body", value_name = "FILE")]
+    pub bodies: Vec<PathBuf>,
 }
 
 /// The beginning of fork evidence.
@@ -35,7 +42,12 @@ pub fn run(args: &Inspect, json: bool) -> CliResult {
     let bytes = files::read(path, "a file to inspect", MAX_POLICY_BYTES.max(MAX_PROOF_BYTES))?;
     // The checkpoint in a log's directory.
     let bytes = note_of(&bytes);
-    let (object, mut lines) = read(path, &bytes)?;
+    let (mut object, mut lines) = read(path, &bytes)?;
+    if !args.bodies.is_empty() {
+        let (checked, told) = check_bodies(&statements(&bytes), &args.bodies)?;
+        object["bodies"] = checked;
+        lines += &told;
+    }
     let command = if bytes.starts_with(FORK) { "verify-evidence" } else { "verify" };
     let _ = writeln!(lines, "{DIM}Nothing of this was verified: `treehead {command}` does that.{DIM:#}");
     result(json, &object, &lines)
@@ -77,6 +89,36 @@ fn read(path: &Path, bytes: &[u8]) -> Result<(Value, String), Failure> {
         let known = "a proof file, a bundle, fork evidence, a checkpoint, an entry, a vkey or a policy";
         Failure::Usage(format!("{}: expected {known}; read as a policy, {e}", path.display()))
     })
+}
+
+/// The statements in a proof file, a bundle or an entry.
+fn statements(bytes: &[u8]) -> Vec<Statement> {
+    let payload = |entry: &[u8]| Some(Envelope::parse_entry(entry).ok()?.payload().to_vec());
+    let payloads: Vec<Vec<u8>> = if let Ok(bundle) = ProofBundle::parse(bytes) {
+        bundle.entries.iter().filter_map(|(_, entry)| payload(entry)).collect()
+    } else if let Ok(proof) = ProofFile::parse(bytes) {
+        proof.extra.as_deref().and_then(payload).into_iter().collect()
+    } else {
+        SubmittedEnvelope::parse(bytes).map(|envelope| envelope.payload().to_vec()).into_iter().collect()
+    };
+    payloads.iter().filter_map(|payload| Statement::parse(payload).ok()).collect()
+}
+
+/// Checks that each document has the digest that a statement gives for one.
+fn check_bodies(statements: &[Statement], bodies: &[PathBuf]) -> Result<(Value, String), Failure> {
+    let (mut objects, mut lines) = (Vec::new(), String::new());
+    for body in bodies {
+        let digest = files::hash_artifact(body)?;
+        let Some(stated) = statements.iter().find(|stated| stated.has_document(&digest)) else {
+            let (body, digest) = (body.display(), digest.to_hex());
+            let message = format!("{body} is no document of a statement in the file: its digest is {digest}");
+            return Err(Failure::refused("other-document", message, ""));
+        };
+        let (body, title) = (body.display().to_string(), stated.describe().title);
+        let _ = writeln!(lines, "body      {body} has the digest that {title} gives");
+        objects.push(json!({ "file": body, "sha256": digest.to_hex(), "of": stated.kind().as_str() }));
+    }
+    Ok((objects.into(), lines))
 }
 
 /// Reads a file of vkeys, one on each line.
@@ -186,13 +228,17 @@ fn tree_head(head: &Checkpoint, note: &Note) -> (Value, String) {
 }
 
 fn entry(envelope: &Envelope) -> Result<(Value, String), FormatError> {
-    let (mut object, mut lines) = statement::tell(Statement::parse(envelope.payload())?.describe());
+    let (mut object, mut lines) = output::description(Statement::parse(envelope.payload())?.describe());
     let leaf = Hash::leaf(&envelope.to_entry());
-    let keys: Vec<String> = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
-    let _ =
-        writeln!(lines, "leaf      {}\nsigned    by key {}", leaf.to_hex(), keys.join("\n          by key "));
+    let signatures = envelope.signatures().iter();
+    let (keys, families): (Vec<String>, Vec<&str>) =
+        signatures.map(|(keyid, signature)| (keyid.to_hex(), family_of_signature(signature))).unzip();
+    let signed: Vec<String> =
+        keys.iter().zip(&families).map(|(key, family)| format!("by key {key} ({family})")).collect();
+    let _ = writeln!(lines, "leaf      {}\nsigned    {}", leaf.to_hex(), signed.join("\n          "));
     object["leaf_hash"] = leaf.to_hex().into();
     object["keys"] = keys.into();
+    object["families"] = families.into();
     Ok((object, lines))
 }
 
@@ -201,15 +247,18 @@ fn sent(envelope: &SubmittedEnvelope) -> Result<(Value, String), FormatError> {
     if let Ok(named) = envelope.clone().into_named() {
         return entry(&named);
     }
-    let (mut object, mut lines) = statement::tell(Statement::parse(envelope.payload())?.describe());
+    let (mut object, mut lines) = output::description(Statement::parse(envelope.payload())?.describe());
     let hints: Vec<&str> = envelope.signatures().iter().map(|signature| signature.keyid.as_str()).collect();
-    for hint in &hints {
+    let families: Vec<&str> =
+        envelope.signatures().iter().map(|signature| family_of_signature(&signature.sig)).collect();
+    for (hint, family) in hints.iter().zip(&families) {
         let _ = match *hint {
-            "" => writeln!(lines, "signed    by a key without a name"),
-            hint => writeln!(lines, "signed    by key {}", shown(hint)),
+            "" => writeln!(lines, "signed    by a key without a name ({family})"),
+            hint => writeln!(lines, "signed    by key {} ({family})", shown(hint)),
         };
     }
     object["keys"] = hints.into();
+    object["families"] = families.into();
     Ok((object, lines))
 }
 

@@ -12,11 +12,13 @@ use super::exit::{self, CliResult, Failure};
 use super::keys::{MAX_VKEY_BYTES, parse_vkey};
 use super::trusting::TrustedHeads;
 use super::values::{parse_duration, parse_kind, parse_purl};
-use super::{files, output};
+use super::{files, output, signers};
 use crate::client::Wait;
+use crate::format::FormatError;
 use crate::load::{self, Checks, Entries, Plan, Progress, SAMPLE, Statement, Target, Trust};
 use crate::merkle::Hash;
 use crate::release::{Kind, Purl, Release, Subject};
+use crate::signing::{SignError, Signers};
 
 /// Append to a log under load, measure, and check that it has what it acknowledged
 #[derive(Debug, clap::Args)]
@@ -73,9 +75,14 @@ pub struct Load {
     /// The log's public key, to check its tree heads with
     #[arg(long, value_name = "FILE", conflicts_with_all = ["policy", "trust"])]
     pub vkey: Option<PathBuf>,
-    /// Publisher's secret key: entries are release statements that it signs
-    #[arg(long, value_name = "FILE", requires = "purl")]
-    pub key: Option<PathBuf>,
+    /// Publisher's secret key, as for `publish`: a file (mode 600), env:NAME or -. Entries are release statements that it
+    /// signs. Repeatable
+    #[arg(long, value_name = "FILE|env:NAME|-", requires = "purl")]
+    pub key: Vec<PathBuf>,
+    /// Passphrase of encrypted keys: a file (mode 600). Without it: the variable `TREEHEAD_PASSPHRASE`, or you are asked
+    /// at the terminal
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub passphrase_file: Option<PathBuf>,
     /// Package and version of the statements
     #[arg(long, value_parser = parse_purl, requires = "key")]
     pub purl: Option<Purl>,
@@ -127,10 +134,18 @@ fn plan(args: &Load) -> Result<Plan, Failure> {
 }
 
 fn entries(args: &Load) -> Result<Entries, Failure> {
-    let (Some(path), Some(purl)) = (&args.key, &args.purl) else {
+    let Some(purl) = args.purl.as_ref().filter(|_| !args.key.is_empty()) else {
         return Ok(Entries::Random(args.size.into()));
     };
-    let signer = files::publisher_key(path)?;
+    let signers = Signers::new(signers::secret_keys(&args.key, args.passphrase_file.as_deref())?);
+    let signers = signers.map_err(|e| Failure::Usage(e.to_string()))?;
+    // Keys at hand fail for the sake of the envelope alone.
+    let sign = move |payload| {
+        signers.sign(payload).map_err(|e| match e {
+            SignError::Envelope(e) => e,
+            other => FormatError::malformed("a key that signs a run", "one at hand", other.to_string()),
+        })
+    };
     let release = Release {
         subjects: vec![Subject { name: "load.bin".to_owned(), sha256: Hash::EMPTY_ROOT }],
         purl: purl.clone(),
@@ -143,7 +158,7 @@ fn entries(args: &Load) -> Result<Entries, Failure> {
         location: None,
         log: None,
     };
-    Ok(Entries::Signed(Arc::new(Statement { signer, release })))
+    Ok(Entries::Signed(Arc::new(Statement { sign: Box::new(sign), release })))
 }
 
 fn trust(args: &Load) -> Result<Trust, Failure> {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::exit::{CliResult, Failure};
 use crate::format::{shown, to_json};
+use crate::release::Description;
 
 /// Prints a result: the lines for people, or the object for machines.
 pub fn result(json: bool, object: &Value, lines: &str) -> CliResult {
@@ -138,6 +139,13 @@ pub fn with_progress<T>(
     let done = work(&shows(&bar))?;
     bar.finish_and_clear();
     Ok(done)
+}
+
+/// A statement's JSON, and its facts one a line below its title.
+pub fn description(description: Description) -> (Value, String) {
+    let Description { title, lines, object } = description;
+    let lines: String = lines.iter().map(|(label, text)| format!("{label:<9} {text}\n")).collect();
+    (object.into(), format!("{BOLD}{title}{BOLD:#}\n{lines}"))
 }
 
 #[cfg(test)]

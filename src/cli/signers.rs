@@ -12,9 +12,10 @@ use zeroize::Zeroizing;
 use super::connection::parse_timeout;
 use super::exit::Failure;
 use super::output::say;
+use super::values::parse_scheme;
 use super::{files, passphrase};
 use crate::format::{FormatError, base64_decode, quote};
-use crate::release::{Envelope, MAX_KEY_BYTES, PublicKey};
+use crate::release::{Envelope, KeyFamily, MAX_KEY_BYTES, PublicKey};
 use crate::signing::{SecretKey, SignError, Signer, SignerCommand, Signers};
 
 /// Largest secret key, in bytes.
@@ -42,15 +43,15 @@ pub struct SignerArgs {
     /// Longest time that a --signer may take for one signature
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_timeout)]
     pub signer_timeout: Duration,
+    /// Scheme of the RSA keys among --public-key that don't name one [default: rsa-pkcs1-sha256]
+    #[arg(long, value_name = "SCHEME", value_parser = parse_scheme, requires = "public_keys")]
+    pub scheme: Option<KeyFamily>,
 }
 
 impl SignerArgs {
     /// Reads the keys, and prepares the commands. Nothing is signed yet.
     pub fn open(&self) -> Result<Signers, Failure> {
-        let mut signers = Vec::new();
-        for key in &self.keys {
-            signers.push(Signer::local(self.secret(key)?));
-        }
+        let mut signers = secret_keys(&self.keys, self.passphrase_file.as_deref())?;
         if self.signers.len() != self.public_keys.len() {
             let (commands, keys) = (self.signers.len(), self.public_keys.len());
             return Err(Failure::Usage(format!(
@@ -60,7 +61,10 @@ impl SignerArgs {
         for (line, public) in self.signers.iter().zip(&self.public_keys) {
             let command = SignerCommand::parse(line, self.signer_timeout, say);
             let command = command.map_err(|e| Failure::Usage(format!("--signer: {e}")))?;
-            signers.push(Signer::command(command.without_variables(self.variables()), public_key(public)?));
+            signers.push(Signer::command(
+                command.without_variables(self.variables()),
+                public_key(public, self.scheme)?,
+            ));
         }
         Signers::new(signers).map_err(|e| Failure::Usage(e.to_string()))
     }
@@ -75,24 +79,28 @@ impl SignerArgs {
         let of_keys = self.keys.iter().filter_map(|key| variable(key)).map(ToOwned::to_owned);
         of_keys.chain([passphrase::VARIABLE.to_owned()]).collect()
     }
+}
 
-    fn secret(&self, key: &Path) -> Result<SecretKey, Failure> {
-        let (name, bytes) = if let Some(name) = variable(key) {
-            (PathBuf::from(format!("the variable {name}")), from_variable(name)?)
-        } else if is_stdin(key) {
-            (PathBuf::from("standard input"), from_stdin()?)
-        } else {
-            (key.to_owned(), files::read_publisher_secret(key)?)
-        };
-        SecretKey::parse(&bytes, || {
-            passphrase::of(&name.display().to_string(), self.passphrase_file.as_deref())
-                .map_err(Unread::Passphrase)
-        })
-        .map_err(|e| match e {
-            Unread::Key(e) => Failure::file(&name, &e),
-            Unread::Passphrase(failure) => failure,
-        })
-    }
+/// Reads secret keys: files, `env:NAME` or `-`.
+pub fn secret_keys(keys: &[PathBuf], passphrase_file: Option<&Path>) -> Result<Vec<Signer>, Failure> {
+    keys.iter().map(|key| secret(key, passphrase_file).map(Signer::local)).collect()
+}
+
+fn secret(key: &Path, passphrase_file: Option<&Path>) -> Result<SecretKey, Failure> {
+    let (name, bytes) = if let Some(name) = variable(key) {
+        (PathBuf::from(format!("the variable {name}")), from_variable(name)?)
+    } else if is_stdin(key) {
+        (PathBuf::from("standard input"), from_stdin()?)
+    } else {
+        (key.to_owned(), files::read_publisher_secret(key)?)
+    };
+    SecretKey::parse(&bytes, || {
+        passphrase::of(&name.display().to_string(), passphrase_file).map_err(Unread::Passphrase)
+    })
+    .map_err(|e| match e {
+        Unread::Key(e) => Failure::file(&name, &e),
+        Unread::Passphrase(failure) => failure,
+    })
 }
 
 /// A secret key that could not be read.
@@ -107,9 +115,13 @@ impl From<FormatError> for Unread {
     }
 }
 
-/// Reads a publisher's public key.
-pub fn public_key(path: &Path) -> Result<PublicKey, Failure> {
-    files::parse(path, "a public key", MAX_KEY_BYTES, |bytes| PublicKey::parse(bytes, None))
+/// Reads a publisher's public key. `scheme` is that of an RSA key that does not name one.
+pub fn public_key(path: &Path, scheme: Option<KeyFamily>) -> Result<PublicKey, Failure> {
+    let parse = |bytes: &[u8]| match (PublicKey::parse(bytes, None)?, scheme) {
+        (key, Some(_)) if key.family() == KeyFamily::RsaPkcs1Sha256 => PublicKey::parse(bytes, scheme),
+        (key, _) => Ok(key),
+    };
+    files::parse(path, "a public key", MAX_KEY_BYTES, parse)
 }
 
 /// Signs a payload with every key.

@@ -1,14 +1,13 @@
-//! `treehead statement`: writes the statement of a release, and the bytes to sign. Also prints statements for other commands.
+//! `treehead statement`: writes the statement of a release, and the bytes to sign.
 
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args as ClapArgs};
-use serde_json::Value;
 
 use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile};
-use super::output::{self, BOLD, say};
+use super::output::{self, say};
 use super::publish::args::parse_numbering;
 use super::publish::{About, Artifact, choose, latest, target};
 use super::signers;
@@ -16,7 +15,7 @@ use super::trusting::TrustedHeads;
 use super::values::{parse_kind, parse_purl};
 use crate::client::Numbering;
 use crate::merkle::Hash;
-use crate::release::{Description, Envelope, Kind, PublicKey, Purl, Release};
+use crate::release::{Envelope, Kind, PublicKey, Purl, Release};
 
 /// Write the statement of a release, for another tool to sign
 #[derive(Debug, ClapArgs)]
@@ -94,7 +93,7 @@ pub fn run(args: &StatementArgs, json: bool) -> CliResult {
     let message = Envelope::message_of(&payload);
     places.0.finish(&payload)?;
     places.1.finish(&message)?;
-    let (mut object, mut lines) = tell(release.describe());
+    let (mut object, mut lines) = output::description(release.describe());
     let (out, pae) = (args.out.display().to_string(), pae_path.display().to_string());
     let digest = Hash::digest(&message).to_hex();
     lines += &format!("statement {out}\nto sign   {pae} ({} bytes, SHA-256 {digest})\n", message.len());
@@ -127,7 +126,7 @@ fn addressed(args: &StatementArgs, release: Release, json: bool) -> Result<Relea
     let (_, origin) = target(&args.trusted, args.origin.as_deref(), &log, json)?;
     let release = Release { log: Some(origin), ..release };
     let keys =
-        args.public_keys.iter().map(|path| signers::public_key(path)).collect::<Result<Vec<_>, _>>()?;
+        args.public_keys.iter().map(|path| signers::public_key(path, None)).collect::<Result<Vec<_>, _>>()?;
     let latest = match (args.sequence, keys.as_slice()) {
         (Numbering::Number(_), _) => None,
         (_, []) => {
@@ -148,11 +147,4 @@ fn pae_path(statement: &Path) -> PathBuf {
     let mut path = statement.as_os_str().to_owned();
     path.push(".pae");
     path.into()
-}
-
-/// A statement's JSON, and its facts one a line below its title.
-pub fn tell(description: Description) -> (Value, String) {
-    let Description { title, lines, object } = description;
-    let lines: String = lines.iter().map(|(label, text)| format!("{label:<9} {text}\n")).collect();
-    (object.into(), format!("{BOLD}{title}{BOLD:#}\n{lines}"))
 }

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use super::connection::{Connection, Patience};
 use super::exit::{CliResult, Failure};
 use super::files::{self, OutFile, Replacement};
+use super::output;
 use super::publish::target::{NOT_SENT, target, warn_of_another_signature};
 use super::publish::write_proof;
 use super::signers::{self, SignerArgs};
 use super::trusting::TrustedHeads;
-use super::{output, statement};
 use crate::checkpoint::LogKey;
 use crate::client::{Appended, Wait, check_answer};
 use crate::release::Statement;
@@ -87,7 +87,7 @@ impl Ready<'_> {
         let description = Statement::parse(&payload).map_err(usage)?.describe();
         let title = description.title;
         if self.args.dry_run {
-            let (mut object, lines) = statement::tell(description);
+            let (mut object, lines) = output::description(description);
             object["ok"] = true.into();
             object["dry_run"] = true.into();
             return Ok((object, lines + "nothing was sent\n"));

@@ -12,10 +12,13 @@ use super::output::{self, say};
 use super::publish::{NOT_SENT, target, warn_of_another_signature, warning_line, warning_object};
 use super::signers;
 use super::trusting::TrustedHeads;
+use super::values::parse_scheme;
 use crate::client::{Appended, Wait, check_answer};
 use crate::format::shown;
 use crate::merkle::Hash;
-use crate::release::{Envelope, MAX_SUBMISSION_BYTES, PublicKey, Statement, SubmittedEnvelope, check_log};
+use crate::release::{
+    Envelope, KeyFamily, MAX_SUBMISSION_BYTES, PublicKey, Statement, SubmittedEnvelope, check_log,
+};
 use crate::signing::{MAX_SIGNATURE_BYTES, SignError, describe_wrong};
 
 /// Append a statement that was signed elsewhere
@@ -39,6 +42,9 @@ pub struct Submit {
     /// Public key of each --signature, in the same order; of an envelope, keys that must have signed it
     #[arg(long = "public-key", value_name = "FILE")]
     pub public_keys: Vec<PathBuf>,
+    /// Scheme of the RSA keys among --public-key that don't name one [default: rsa-pkcs1-sha256]
+    #[arg(long, value_name = "SCHEME", value_parser = parse_scheme, requires = "public_keys")]
+    pub scheme: Option<KeyFamily>,
     /// Address of the log
     #[arg(long, value_name = "URL")]
     pub log: String,
@@ -72,8 +78,11 @@ pub fn run(args: &Submit, json: bool) -> CliResult {
         (None, _) => Some(files::proof_path(&args.file)),
     };
     let bytes = files::read(&args.file, "a statement or an envelope", MAX_SUBMISSION_BYTES)?;
-    let keys =
-        args.public_keys.iter().map(|path| signers::public_key(path)).collect::<Result<Vec<_>, _>>()?;
+    let keys = args
+        .public_keys
+        .iter()
+        .map(|path| signers::public_key(path, args.scheme))
+        .collect::<Result<Vec<_>, _>>()?;
     let submission = if args.signatures.is_empty() {
         envelope(&args.file, bytes, &args.public_keys, &keys)?
     } else {

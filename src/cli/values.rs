@@ -10,7 +10,7 @@ use crate::client::Wait;
 use crate::endpoint::PackagePin;
 use crate::format::parse_seconds;
 use crate::merkle::LeafIndex;
-use crate::release::{Kind, Purl, PurlPattern};
+use crate::release::{KeyFamily, Kind, Purl, PurlPattern};
 
 impl ValueEnum for Wait {
     fn value_variants<'a>() -> &'a [Self] {
@@ -41,6 +41,12 @@ pub fn parse_pin(text: &str) -> Result<PackagePin, String> {
 
 pub fn parse_leaf(text: &str) -> Result<LeafIndex, String> {
     LeafIndex::parse(text).ok_or_else(|| "expected a decimal without leading zeros".to_owned())
+}
+
+/// Parses the scheme of an RSA key.
+pub fn parse_scheme(text: &str) -> Result<KeyFamily, String> {
+    let scheme = KeyFamily::parse(text).filter(|family| family.feature() == Some("rsa"));
+    scheme.ok_or_else(|| "expected rsa-pkcs1-sha256 or rsa-pss-sha256".to_owned())
 }
 
 pub fn parse_pattern(text: &str) -> Result<PurlPattern, String> {

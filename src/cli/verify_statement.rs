@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 use super::attest::findings;
 use super::exit::{CliResult, Failure};
 use super::trusting::Trusting;
-use super::{files, output, statement};
+use super::{files, output};
 use crate::endpoint::{LoggedStatement, Trust, logged_statement};
 use crate::proof::{MAX_PROOF_FILE_BYTES, ProofFile};
 use crate::release::{Disclosure, Statement};
@@ -98,7 +98,7 @@ pub fn run(args: &VerifyStatement, json: bool) -> CliResult {
         opened.finding().lines().for_each(|line| told += &format!("          {line}\n"));
     }
     let LoggedStatement { origin, index, leaf, verified } = &read;
-    let (mut object, mut lines) = statement::tell(stated.describe());
+    let (mut object, mut lines) = output::description(stated.describe());
     let by = verified.publishers();
     let _ = writeln!(lines, "by        {}", by.join(" and "));
     let _ = writeln!(lines, "at        leaf {index} of {origin}, hash {}", leaf.to_hex());
@@ -123,10 +123,7 @@ fn logged(path: &Path, trust: Trust<'_>) -> Result<(LoggedStatement, Vec<u8>), F
 /// Checks that a statement has the digest of a document.
 fn check_body(stated: &Statement, body: &Path) -> CliResult {
     let digest = files::hash_artifact(body)?;
-    let report = if let Statement::Review(review) = stated { Some(review.report.sha256) } else { None };
-    let documents = stated.documents().iter().filter_map(|document| document.resource.sha256());
-    let mut known = documents.chain(report);
-    if known.any(|known| known == digest) {
+    if stated.has_document(&digest) {
         return Ok(());
     }
     let message =

@@ -66,55 +66,25 @@ pub struct BatchArrival {
     pub arch: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct QuestionText {
-    #[serde(default, deserialize_with = "present")]
-    id: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
-    file: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    sha256: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    proof: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    purl: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    channel: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    kind: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    publisher: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    min_sequence: Option<u64>,
-    #[serde(default, deserialize_with = "present")]
-    audience: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    max_age: Option<u64>,
+/// The members of a line, none of which may be `null`.
+macro_rules! members {
+    ($name:ident { $($field:ident: $type:ty,)* }) => {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct $name {
+            $(#[serde(default, deserialize_with = "present")] $field: Option<$type>,)*
+        }
+    };
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ArrivalText {
-    #[serde(default, deserialize_with = "present")]
-    id: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
-    file: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    sha256: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    proof: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    package: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    version: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    arch: Option<String>,
-}
+members! { QuestionText {
+    id: Value, file: String, sha256: String, proof: String, name: String, purl: String, channel: String, kind: String,
+    publisher: String, min_sequence: u64, audience: String, max_age: u64,
+} }
+
+members! { ArrivalText {
+    id: Value, file: String, sha256: String, proof: String, name: String, package: String, version: String, arch: String,
+} }
 
 /// Refuses `null`, which serde would take for a member that is not there.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {

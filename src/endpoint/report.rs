@@ -11,7 +11,9 @@ use crate::merkle::{Hash, LeafIndex};
 use crate::note::{Note, NoteSignature};
 use crate::proof::fork::ProvenFork;
 use crate::proof::{ProofBundle, ProofFile};
-use crate::release::{Description, Envelope, Json, Publishers, Statement, format_time, json};
+use crate::release::{
+    Description, Envelope, Json, Publishers, Statement, family_of_signature, format_time, json,
+};
 
 impl VerifiedRelease {
     /// The verdict: docs/endpoints.md lists the members.
@@ -142,10 +144,17 @@ pub fn entry_json(entry: &[u8], trusted: Option<(&Publishers, &str)>) -> Json<'s
     let words: Vec<Json<'static>> =
         lines.into_iter().map(|(label, text)| json!({ "label": label, "text": text })).collect();
     let keys: Vec<String> = envelope.signatures().iter().map(|(keyid, _)| keyid.to_hex()).collect();
+    // The family of a known key is known; that of another shows in the signature.
+    let family = |(keyid, signature): &(Hash, Vec<u8>)| {
+        let known = trusted.and_then(|(publishers, _)| publishers.find(keyid));
+        known.map_or_else(|| family_of_signature(signature), |(_, key)| key.public_key().family().as_str())
+    };
+    let families: Vec<&str> = envelope.signatures().iter().map(family).collect();
     object.set("title", &title);
     object.set("words", &words);
     object.set("leaf_hash", &leaf);
     object.set("keys", &keys);
+    object.set("families", &families);
     object.set("envelope", &String::from_utf8_lossy(entry).into_owned());
     object.set("payload", &String::from_utf8_lossy(envelope.payload()).into_owned());
     if let Some((publishers, origin)) = trusted {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::LoadError;
 use crate::format::FormatError;
 use crate::merkle::Hash;
-use crate::release::{Envelope, PublisherSigner, Release};
+use crate::release::{Envelope, Release};
 
 /// Shortest random entry in bytes: a random number for the run, and a counter.
 pub const MIN_RANDOM_BYTES: usize = 16;
@@ -39,10 +39,10 @@ pub enum Entries {
     Signed(Arc<Statement>),
 }
 
-/// A statement, and the key that signs it.
+/// A statement, and the keys that sign it.
 pub struct Statement {
-    /// The publisher's key.
-    pub signer: PublisherSigner,
+    /// Signs a payload with the publisher's keys.
+    pub sign: Box<dyn Fn(Vec<u8>) -> Result<Envelope, FormatError> + Send + Sync>,
     /// The release. Each entry has other digests and another sequence number.
     pub release: Release,
 }
@@ -195,7 +195,7 @@ fn sign(statement: &Statement, sequence: u64) -> Result<Bytes, FormatError> {
     for subject in &mut release.subjects {
         subject.sha256 = Hash::digest(format!("{} {sequence}", subject.name).as_bytes());
     }
-    Ok(Envelope::sign(release.to_payload()?, &[&statement.signer])?.to_entry().into())
+    Ok((statement.sign)(release.to_payload()?)?.to_entry().into())
 }
 
 #[cfg(test)]
@@ -203,7 +203,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::release::{Kind, Purl, Subject};
+    use crate::release::{Kind, PublisherSigner, Purl, Subject};
 
     #[test]
     fn random_entries_are_as_long_as_asked_and_all_different() {
@@ -229,7 +229,9 @@ mod tests {
             location: None,
             log: None,
         };
-        let statement = Statement { signer: PublisherSigner::from_seed(&[1; 32]), release };
+        let signer = PublisherSigner::from_seed(&[1; 32]);
+        let sign = Box::new(move |payload| Envelope::sign(payload, &[&signer]));
+        let statement = Statement { sign, release };
         let entries = Entries::Signed(Arc::new(statement));
         let source = Source::prepare(&entries, Some(5), Duration::from_secs(1)).unwrap();
         let Source::Signed { signed, waits, .. } = &source else { panic!("statements") };

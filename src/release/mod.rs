@@ -37,7 +37,7 @@ pub use found::{Found, FoundPage, FoundRow, MAX_PAGE_BYTES, MAX_PAGES, PageError
 pub use gaps::SequenceSteps;
 pub(crate) use json::{Fields, MAX_INTEGER, json, object};
 pub use json::{Json, ToJson};
-pub use keys::{KeyFamily, MAX_KEY_BYTES, PublicKey, is_public_key_text};
+pub use keys::{KeyFamily, MAX_KEY_BYTES, PublicKey, family_of_signature, is_public_key_text};
 pub(crate) use manifest::parse_file;
 pub use manifest::{
     Change, DELTA_EXTENSION, DELTA_HEADER, DeltaError, FileManifest, MANIFEST_EXTENSION, MANIFEST_HEADER,

@@ -242,7 +242,8 @@ impl Publishers {
 #[derive(Default)]
 struct Seen {
     names: SortedMap<String, ()>,
-    keyids: SortedMap<Hash, ()>,
+    /// By [`PublicKey::secret_id`]: one secret key must not count as two.
+    keys: SortedMap<Hash, ()>,
 }
 
 impl Seen {
@@ -253,11 +254,14 @@ impl Seen {
             let seen = format!("{} twice", quote(&publisher.name));
             return Err((twice("each publisher name once", seen), None));
         }
-        match publisher.keys.iter().position(|key| !self.keyids.insert(key.keyid, ())) {
+        match publisher.keys.iter().position(|key| !self.keys.insert(key.key.secret_id(), ())) {
             None => Ok(()),
             Some(at) => {
                 let seen = format!("key {} twice", publisher.keys[at].keyid.to_hex());
-                Err((twice("each key once", seen), Some(at)))
+                let expected = "each key once, an RSA modulus in one encoding and with one scheme";
+                let expected =
+                    if publisher.keys[at].key.family().is_rsa() { expected } else { "each key once" };
+                Err((twice(expected, seen), Some(at)))
             }
         }
     }

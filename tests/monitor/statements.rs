@@ -64,6 +64,27 @@ fn signer() -> treehead::checkpoint::LogSigner {
     crate::common::log::log_signer().into()
 }
 
+/// A publisher that has to sign with keys of two families, and signed with one.
+#[test]
+fn a_statement_without_all_required_signatures_is_told() {
+    let entry = signed(&scanner(1), 1);
+    let log = Liar::serve(vec![entry]);
+    let mut world = World::new(Vec::new());
+    let publishers = world.temp.path().join("publishers.toml");
+    let quantum = fs::read_to_string("fixtures/keys/ml-dsa-44.pem").unwrap();
+    let both = "require_signatures = [\"ed25519\", \"ml-dsa-44\"]\n\n[[publisher.key]]";
+    let toml = vendor_toml().replacen("\n[[publisher.key]]", both, 1);
+    fs::write(&publishers, format!("{toml}[[publisher.key]]\npem = '''\n{quantum}'''\n")).unwrap();
+    world.logs.push(Log::release(&log.url(), &log.policy(), &publishers));
+    world.once();
+    let [alert] = &world.output.of("untrusted-statement")[..] else { panic!("{:#?}", world.output.events()) };
+    let message = alert["message"].as_str().unwrap();
+    let says = "needs a valid signature of each of ed25519 and ml-dsa-44: expected all of them, saw ed25519";
+    assert!(message.contains(says), "{alert:#}");
+    assert_eq!(alert["index"], 0, "{alert:#}");
+    assert_eq!(indices(&world), [] as [u64; 0], "it is no release of anybody's");
+}
+
 #[test]
 fn a_start_at_the_head_says_that_the_rest_is_never_looked_at() {
     let (log, mut world) = follow(scanners(300));

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         submitted::an_envelope_goes_in_as_it_was_signed,
         submitted::a_statement_needs_a_number_and_a_log,
         tools::openssl_signs_as_a_command_and_by_hand,
+        tools::openssl_signs_with_rsa_pss,
         tools::another_implementation_signs_with_ml_dsa,
         tools::openssh_keys_are_read,
         tools::an_ssh_agent_signs,

@@ -89,6 +89,67 @@ pub fn openssl_signs_as_a_command_and_by_hand() -> Outcome {
     Ok(Completion::Completed)
 }
 
+/// Keys that say that they are for PSS, and RSA keys that are registered for it.
+pub fn openssl_signs_with_rsa_pss() -> Outcome {
+    if !has("openssl") {
+        return ignored("there is no openssl", REQUIRED);
+    }
+    let mut signing = Signing::new();
+    let bits = ["-pkeyopt", "rsa_keygen_bits:2048"];
+    tool(
+        &signing.world,
+        "openssl",
+        &[&["genpkey", "-algorithm", "RSA-PSS", "-out", "pss.pem"], &bits[..]].concat(),
+    );
+    tool(
+        &signing.world,
+        "openssl",
+        &[&["genpkey", "-algorithm", "RSA", "-out", "rsa.pem"], &bits[..]].concat(),
+    );
+    for name in ["pss", "rsa"] {
+        let (key, public) = (format!("{name}.pem"), format!("{name}.pub"));
+        tool(&signing.world, "openssl", &["pkey", "-in", &key, "-pubout", "-out", &public]);
+    }
+    let command = |salt: &str, key: &str| {
+        format!(
+            "openssl dgst -sha256 -sigopt rsa_padding_mode:pss -sigopt rsa_pss_saltlen:{salt} -sign {key}.pem"
+        )
+    };
+    signing.register("pss.pub");
+    signing.publish_by(1, &command("32", "pss"), "pss.pub").done();
+    signing.verify().done();
+    // The longest salt that fits, which openssl takes unless told otherwise.
+    signing.publish_by(2, &command("max", "pss"), "pss.pub").refused("signer-signature");
+    // A key that does not name its scheme.
+    signing.register("rsa.pub --scheme rsa-pss-sha256");
+    let publish = |sequence, signer: &str, scheme: &[&str]| {
+        let mut publish = signing.publish(sequence);
+        run(publish.args(["--signer", signer, "--public-key", "rsa.pub"]).args(scheme))
+    };
+    let scheme = ["--scheme", "rsa-pss-sha256"];
+    publish(3, &command("32", "rsa"), &scheme).done();
+    signing.verify().done();
+    publish(4, &command("32", "rsa"), &[]).refused("signer-signature");
+    publish(4, "openssl dgst -sha256 -sign rsa.pem", &scheme).refused("signer-signature");
+    assert_eq!(signing.server.tree_size(), 2);
+    // By hand.
+    let line = format!(
+        "statement artifact --log {} --kind build --purl pkg:generic/example/scanner@5.0 --channel stable --sequence 5 --out s.json",
+        signing.server.url
+    );
+    signing.world.run(&line).done();
+    let pss = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"];
+    tool(
+        &signing.world,
+        "openssl",
+        &[&["dgst", "-sha256", "-sign", "rsa.pem", "-out", "s.sig"], &pss[..], &["s.json.pae"]].concat(),
+    );
+    let submit = format!("submit s.json --signature s.sig --public-key rsa.pub --log {}", signing.server.url);
+    signing.world.run(&format!("{submit} --out artifact.tlog-proof --scheme rsa-pss-sha256")).done();
+    signing.verify().done();
+    Ok(Completion::Completed)
+}
+
 /// Signs standard input by an ML-DSA-44 key.
 const ML_DSA: &str = "\
 import sys

@@ -58,6 +58,17 @@ fn a_document_is_stated_by_its_digest_and_checked_when_at_hand() {
         "{ran:?}"
     );
     world.write("other.json", "{}");
+    let inspect = "inspect one.bin.sbom.tlog-proof --body";
+    let ran = world.run(&format!("{inspect} one.spdx.json")).done();
+    let told = "\nbody      one.spdx.json has the digest that a list of components (SBOM) gives\n";
+    assert!(ran.stdout.contains(told), "{ran:?}");
+    assert_eq!(
+        world.run(&format!("{inspect} one.spdx.json --json")).done().json()["bodies"][0]["of"],
+        "sbom"
+    );
+    world.run(&format!("{inspect} one.spdx.json --body other.json")).refused("other-document");
+    world.run("inspect one.bin.tlog-proof --body one.spdx.json").refused("other-document");
+    world.run(&format!("{inspect} missing.json")).failed(3, "missing.json");
     world.run(&format!("{verify} --body other.json")).refused("other-document");
     world.run(&format!("{verify} --file other.json")).refused("other-artifact");
     // It is no release.
@@ -116,6 +127,7 @@ fn a_finding_stays_secret_until_it_is_shown_and_the_log_has_to_whom() {
     assert!(again.stdout.contains("nothing was added"), "{again:?}");
     let ran = world.run("inspect one.bin.review.tlog-proof").done();
     assert!(ran.stdout.contains("looked at source, update\n"), "{ran:?}");
+    world.run("inspect one.bin.review.tlog-proof --body report.pdf").done();
     assert!(ran.stdout.contains("findings  2, not shown: there is a commitment to each\n"), "{ran:?}");
     let proof = String::from_utf8(world.read("one.bin.review.tlog-proof")).unwrap();
     let entry = server.get("/releases?kind=review&entries=true").1;
@@ -170,7 +182,8 @@ fn a_finding_stays_secret_until_it_is_shown_and_the_log_has_to_whom() {
 
 #[test]
 fn a_bundle_from_elsewhere_is_carried_and_nobody_vouches_for_it() {
-    let (world, server) = scene();
+    let (world, mut server) = scene();
+    world.run("keygen publisher --name npm --out npm.pem").done();
     let digest = Hash::digest(b"one").to_hex();
     let statement = json!({
         "_type": "https://in-toto.io/Statement/v1", "predicateType": "https://slsa.dev/provenance/v1",
@@ -214,11 +227,33 @@ fn a_bundle_from_elsewhere_is_carried_and_nobody_vouches_for_it() {
         (&row["signer"], &row["predicate_type"]),
         (&json!("SHA256:abc"), &json!("https://slsa.dev/provenance/v1"))
     );
-    // As npm's registry lists them.
-    world
-        .write("npm.json", json!({ "attestations": [{ "predicateType": "x", "bundle": good }] }).to_string());
-    let ran = state(&world, &server, "import npm.json --json").done();
-    assert_eq!((&ran.json()["what"], &ran.json()["envelope"]), (&json!("imported"), &json!(true)), "{ran:?}");
+    // As npm's registry lists the attestations of a version: its own word under its key, and the provenance.
+    const PUBLISH: &str = "https://github.com/npm/attestation/tree/main/specs/publish/v0.1";
+    let own = json!({
+        "_type": "https://in-toto.io/Statement/v0.1", "predicateType": PUBLISH,
+        "subject": [{ "name": "pkg:npm/%40example/scanner@4.2.0", "digest": { "sha512": "ab".repeat(64) } }],
+        "predicate": { "name": "@example/scanner", "version": "4.2.0", "registry": "https://registry.example.com" },
+    });
+    let item = |statement: &Value| json!({ "predicateType": statement["predicateType"], "bundle": bundle(statement) });
+    world.write("npm.json", json!({ "attestations": [item(&own), item(&statement)] }).to_string());
+    world.run("publisher add log --name npm --key npm.pub --purl pkg:npm/* --purl pkg:generic/* --kind imported").done();
+    server.hang_up();
+    let ran = world.run(&format!("import npm.json --json --log {} --key npm.pem", server.url)).done();
+    let told = ran.json_lines();
+    let carried: Vec<_> = told.iter().map(|one| (&one["what"], &one["envelope"])).collect();
+    assert_eq!(carried, [(&json!("imported"), &json!(true)); 2], "{ran:?}");
+    let row = &rows(&server, "package=pkg:npm/%2540example/scanner")[0];
+    assert_eq!((&row["predicate_type"], &row["signer"]), (&json!(PUBLISH), &json!("SHA256:abc")), "{row}");
+    // One that is of no use does not hide the other.
+    world.write(
+        "npm.json",
+        json!({ "attestations": [{ "predicateType": "x" }, item(&statement)] }).to_string(),
+    );
+    let ran = world.run(&format!("import npm.json --log {} --key npm.pem", server.url));
+    assert!(
+        ran.exit == 1 && ran.stderr.contains("bundle 1: ") && ran.stdout.contains("the log already had it"),
+        "{ran:?}"
+    );
     world.write("none.json", "{}");
     state(&world, &server, "import none.json").refused("not-imported");
     world.write("none.json", "[]");

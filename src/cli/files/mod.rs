@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 pub use crate::endpoint::{FOLDER_BUNDLE, bundle_path, folder_bundle_path, proof_path};
 pub use lock::lock;
 pub use read::{
-    hash_artifact, note_signer, open, parse, policy, publisher_key, read, read_publisher_secret, read_secret,
-    read_up_to,
+    hash_artifact, note_signer, open, parse, policy, read, read_publisher_secret, read_secret, read_up_to,
 };
 pub use replace::{OutFile, Replacement, create_new, dir_of, is_same, prepare, prepare_out, replace};
 

@@ -15,7 +15,7 @@ use crate::endpoint;
 use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::note::{NoteKey, NoteSigner};
-use crate::release::{PublisherSigner, is_public_key_text};
+use crate::release::is_public_key_text;
 
 /// Largest key file.
 const MAX_KEY_BYTES: u64 = 64 * 1024;
@@ -139,11 +139,6 @@ pub fn policy(path: &Path) -> Result<Policy, Failure> {
 pub fn note_signer(path: &Path, hint: &str) -> Result<NoteSigner, Failure> {
     let text = read_secret(path).map_err(|e| e.and(hint))?;
     NoteSigner::parse(text.trim()).map_err(|e| Failure::file(path, &e).and(hint))
-}
-
-/// Reads a publisher's secret key.
-pub fn publisher_key(path: &Path) -> Result<PublisherSigner, Failure> {
-    PublisherSigner::from_pem(&read_secret(path)?).map_err(|e| Failure::file(path, &e))
 }
 
 /// Reads and parses a file of at most `limit` bytes.

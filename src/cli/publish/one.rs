@@ -16,7 +16,7 @@ use crate::checkpoint::LogKey;
 use crate::cli::connection::Connection;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::files::{self, OutFile, Replacement};
-use crate::cli::{output, statement};
+use crate::cli::output;
 use crate::client::{Appended, Numbering, Wait, check_answer};
 use crate::release::{ManifestRef, Release};
 use crate::signing::Signers;
@@ -61,7 +61,7 @@ fn dry_run(
     release.to_payload().map_err(|e| Failure::Usage(e.to_string()))?;
     let highest = latest.as_ref().map(|latest| latest.number);
     let odd = latest.and_then(|latest| latest.objection(&release));
-    let (mut object, mut lines) = statement::tell(release.describe());
+    let (mut object, mut lines) = output::description(release.describe());
     lines += &match highest {
         Some(highest) => format!("highest   {highest} so far\n"),
         None => "highest   none: it would be the first of this package and channel\n".to_owned(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use crate::cli::values::parse_pattern;
+use crate::cli::values::{parse_pattern, parse_scheme};
 use crate::release::{KeyFamily, PurlPattern, StatementKind, Timestamp, check_publisher_name, parse_time};
 
 /// Say who may publish
@@ -120,11 +120,6 @@ pub struct PublisherRevoke {
 
 fn parse_right(text: &str) -> Result<StatementKind, String> {
     StatementKind::parse_right(text).ok_or_else(|| format!("expected {}", StatementKind::rights()))
-}
-
-fn parse_scheme(text: &str) -> Result<KeyFamily, String> {
-    let scheme = KeyFamily::parse(text).filter(|family| family.feature() == Some("rsa"));
-    scheme.ok_or_else(|| "expected rsa-pkcs1-sha256 or rsa-pss-sha256".to_owned())
 }
 
 fn parse_publisher_name(text: &str) -> Result<String, String> {

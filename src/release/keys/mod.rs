@@ -121,6 +121,23 @@ impl fmt::Display for KeyFamily {
     }
 }
 
+/// The family of the key that made a signature, by the signature's form alone: `rsa` for both schemes, and `unknown` for a
+/// form that no family has. Nothing is verified.
+#[must_use]
+pub fn family_of_signature(signature: &[u8]) -> &'static str {
+    // A SEQUENCE in DER, of two INTEGERs of at most 33 or 49 bytes.
+    let is_der = signature.first() == Some(&0x30)
+        && signature.get(1).map(|length| usize::from(*length) + 2) == Some(signature.len());
+    match signature.len() {
+        length if is_der && length <= 72 => KeyFamily::EcdsaP256.as_str(),
+        length if is_der && length <= 104 => KeyFamily::EcdsaP384.as_str(),
+        ED25519_SIGNATURE_BYTES => KeyFamily::Ed25519.as_str(),
+        ML_DSA_44_SIGNATURE_BYTES => KeyFamily::MlDsa44.as_str(),
+        256..=512 => "rsa",
+        _ => "unknown",
+    }
+}
+
 /// A publisher's public key.
 #[derive(Clone)]
 pub struct PublicKey {
@@ -194,6 +211,16 @@ impl PublicKey {
     #[must_use]
     pub const fn keyid(&self) -> Hash {
         self.keyid
+    }
+
+    /// The ID of its secret half: keys with different IDs in envelopes may still be one key. An RSA modulus is one key,
+    /// whether it is encoded as `rsaEncryption` or as `id-RSASSA-PSS`.
+    pub(super) fn secret_id(&self) -> Hash {
+        match &self.verifier {
+            #[cfg(feature = "rsa")]
+            Verifier::Rsa(key) => rsa::modulus_id(key),
+            _ => self.keyid,
+        }
     }
 
     /// Its `SubjectPublicKeyInfo` in DER.

@@ -16,6 +16,7 @@ use sha2::Sha256;
 
 use super::{Verifier, WHAT};
 use crate::format::FormatError;
+use crate::merkle::Hash;
 
 /// Smallest modulus, in bits: 112 bits of strength (NIST SP 800-57 part 1).
 const MIN_BITS: u32 = 2_048;
@@ -65,6 +66,12 @@ fn numbers(key: &[u8]) -> Result<(UintRef<'_>, UintRef<'_>), der::Error> {
 fn has_small_factor(modulus: &[u8]) -> bool {
     let remainder = |by: u32| modulus.iter().fold(0, |left: u32, byte| (left * 256 + u32::from(*byte)) % by);
     remainder(2) == 0 || (3..SMALL_FACTORS).step_by(2).any(|odd| remainder(odd) == 0)
+}
+
+/// SHA-256 of the modulus. Whoever knows the secret half of a key can sign with any other key of that modulus, whatever its
+/// scheme, exponent and encoding are.
+pub fn modulus_id(key: &PublicKey) -> Hash {
+    Hash::digest(&key.n().to_be_bytes_trimmed_vartime())
 }
 
 pub fn is_signature(key: &PublicKey, signature: &[u8]) -> bool {

@@ -418,6 +418,54 @@ fn a_key_that_is_over_gives_no_required_signature() {
     assert!(matches!(verify(&revoked, &signatures), Err(StatementError::KeyRevoked { .. })));
 }
 
+/// Whoever has the secret half of an RSA key signs for each of its encodings and schemes: it must not count as two keys.
+#[test]
+fn an_rsa_modulus_is_one_key_however_it_is_encoded() {
+    // The numbers of `rsa-2048` in a key that says that it is for PSS, without parameters.
+    let plain = PublicKey::parse(fixture!("rsa-2048.der"), None).unwrap();
+    let numbers = &plain.spki()[4 + spki::RSA_ENCRYPTION.len()..];
+    let algorithm = b"\x30\x0b\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a";
+    let content = [algorithm, numbers].concat();
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let pss = PublicKey::from_spki(&[&[0x30, 0x82], &length[..], &content].concat(), None).unwrap();
+    assert_eq!(pss.family(), KeyFamily::RsaPssSha256);
+    assert_ne!(pss.keyid(), plain.keyid());
+    let toml = |publishers: &[&[&PublicKey]]| {
+        let one = |(at, keys): (usize, &&[&PublicKey])| {
+            let keys: String =
+                keys.iter().map(|key| format!("[[publisher.key]]\n{}", key.to_toml())).collect();
+            format!(
+                "[[publisher]]\nname = \"v{at}\"\npurls = [\"pkg:generic/*\"]\nkinds = [\"build\"]\n{keys}"
+            )
+        };
+        publishers.iter().enumerate().map(one).collect::<String>()
+    };
+    let parse = |publishers: &[&[&PublicKey]]| Publishers::parse(toml(publishers).as_bytes());
+    assert!(parse(&[&[&plain]]).is_ok() && parse(&[&[&pss]]).is_ok());
+    for twice in [&[&[&plain, &pss][..]][..], &[&[&pss], &[&plain]], &[&[&plain], &[&plain]]] {
+        let error = parse(twice).unwrap_err().to_string();
+        assert!(error.contains("an RSA modulus in one encoding and with one scheme"), "{error}");
+    }
+    // The same numbers with the other scheme have one ID anyway.
+    let scheme = PublicKey::parse(fixture!("rsa-2048.der"), Some(KeyFamily::RsaPssSha256)).unwrap();
+    assert!(parse(&[&[&plain, &scheme]]).is_err());
+    let other = PublicKey::parse(fixture!("rsa-4096.der"), None).unwrap();
+    assert!(parse(&[&[&plain, &other], &[&KEYS[0].key()]]).is_ok());
+}
+
+#[test]
+fn a_signature_shows_the_family_of_its_key() {
+    for key in &KEYS {
+        let family = if key.family.is_rsa() { "rsa" } else { key.family.as_str() };
+        assert_eq!(family_of_signature(key.signature), family);
+    }
+    for (bytes, family) in
+        [(vec![], "unknown"), (vec![0x30], "unknown"), (vec![0; 64], "ed25519"), (vec![0x30; 600], "unknown")]
+    {
+        assert_eq!(family_of_signature(&bytes), family);
+    }
+}
+
 #[test]
 fn what_cannot_be_required_is_refused() {
     for (required, says) in [

@@ -18,8 +18,8 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::fmt;
 
-use super::{FileManifest, MAX_MANIFEST_BYTES, check_path, parse_file};
-use crate::format::{FormatError, cap, decimal, quote, utf8};
+use super::{FileManifest, check_path, lines_after, parse_file, wrong_line};
+use crate::format::{FormatError, decimal, quote};
 use crate::merkle::{Hash, MAX_MANIFEST_FILES};
 use crate::release::ManifestRef;
 
@@ -107,18 +107,9 @@ impl ManifestDelta {
     /// # Errors
     /// [`FormatError`], with the line if one is at fault.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        cap(WHAT, bytes.len(), MAX_MANIFEST_BYTES)?;
-        let text = utf8(WHAT, bytes)?;
-        let wrong = |at: usize, expected: &str, seen: &str| {
-            FormatError::malformed(WHAT, expected, quote(seen)).at_line(at)
-        };
-        let lines = text.strip_suffix('\n').ok_or_else(|| wrong(1, "lines that end with a newline", text))?;
-        let mut lines = (1..).zip(lines.split('\n'));
+        let mut lines = lines_after(WHAT, bytes, DELTA_HEADER)?;
+        let wrong = |at, expected: &str, seen: &str| wrong_line(WHAT, at, expected, seen);
         let mut next = || lines.next().unwrap_or_default().1;
-        let header = next();
-        if header != DELTA_HEADER {
-            return Err(wrong(1, DELTA_HEADER, header));
-        }
         let line = next();
         let base = parse_reference(line.strip_prefix("base "));
         let base = base.ok_or_else(|| wrong(2, "`base`, a number of files and a root in hex", line))?;

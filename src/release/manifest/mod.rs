@@ -57,17 +57,8 @@ impl FileManifest {
     /// # Errors
     /// [`FormatError`], with the line if one is at fault.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
-        cap(WHAT, bytes.len(), MAX_MANIFEST_BYTES)?;
-        let text = utf8(WHAT, bytes)?;
-        let wrong = |at: usize, expected: &str, seen: &str| {
-            FormatError::malformed(WHAT, expected, quote(seen)).at_line(at)
-        };
-        let lines = text.strip_suffix('\n').ok_or_else(|| wrong(1, "lines that end with a newline", text))?;
-        let mut lines = (1..).zip(lines.split('\n'));
-        match lines.next() {
-            Some((_, MANIFEST_HEADER)) => {}
-            other => return Err(wrong(1, MANIFEST_HEADER, other.unwrap_or_default().1)),
-        }
+        let mut lines = lines_after(WHAT, bytes, MANIFEST_HEADER)?;
+        let wrong = |at, expected: &str, seen: &str| wrong_line(WHAT, at, expected, seen);
         let (_, line) = lines.next().unwrap_or_default();
         let count = line.strip_prefix("files ").and_then(|text| decimal(text, MAX_MANIFEST_FILES as u64));
         let count = count.ok_or_else(|| wrong(2, "`files` and a number of at most 2^20", line))?;
@@ -127,6 +118,27 @@ impl FileManifest {
         let head = MANIFEST_HEADER.len() + "\nfiles 1048576\n".len();
         head + self.files().iter().map(|(path, _)| path.len() + 67).sum::<usize>()
     }
+}
+
+/// The lines of a manifest or a delta after its first, which is `header`, with their numbers.
+fn lines_after<'a>(
+    what: &'static str,
+    bytes: &'a [u8],
+    header: &str,
+) -> Result<impl Iterator<Item = (usize, &'a str)>, FormatError> {
+    cap(what, bytes.len(), MAX_MANIFEST_BYTES)?;
+    let text = utf8(what, bytes)?;
+    let lines = text.strip_suffix('\n');
+    let lines = lines.ok_or_else(|| wrong_line(what, 1, "lines that end with a newline", text))?;
+    let mut lines = (1..).zip(lines.split('\n'));
+    match lines.next() {
+        Some((_, first)) if first == header => Ok(lines),
+        first => Err(wrong_line(what, 1, header, first.unwrap_or_default().1)),
+    }
+}
+
+fn wrong_line(what: &'static str, at: usize, expected: &str, seen: &str) -> FormatError {
+    FormatError::malformed(what, expected, quote(seen)).at_line(at)
 }
 
 /// Parses `<SHA-256>  <path>`, whose path keeps the rules.

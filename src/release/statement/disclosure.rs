@@ -14,7 +14,9 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Commitment, Opening, Purl, Resource, check_text, open_as, purls_in, to_payload_of};
+use super::{
+    Commitment, Opening, Purl, Resource, check_text, open_as, purls_in, read_purl_and_log, to_payload_of,
+};
 use crate::format::FormatError;
 use crate::merkle::{Hash, LeafIndex};
 use crate::release::json::{Fields, Json};
@@ -72,9 +74,7 @@ impl Disclosure {
         let index = LeafIndex::new(review.integer("index")?).expect("at most 2^53 - 1");
         let leaf = Hash::from_hex(&review.text("leaf")?)?;
         review.nothing_else()?;
-        let purl = predicate.optional_string("purl")?.as_deref().map(Purl::parse_logged).transpose()?;
-        let log = predicate.optional_string("log")?;
-        log.as_deref().map_or(Ok(()), |log| check_text("the log of a statement", log))?;
+        let (purl, log) = read_purl_and_log(&mut predicate)?;
         let shown = read_shown(&mut predicate, &commitment)?;
         predicate.nothing_else()?;
         let purls = purls_in(purl.as_ref().map(|purl| purl.as_str()), &subjects)?;

@@ -22,7 +22,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::kind::is_predicate_type;
-use super::{Purl, Resource, check_text, open, open_as, purls_in, to_payload_of};
+use super::{Purl, Resource, check_text, open, open_as, purls_in, read_log, to_payload_of};
 use crate::format::{FormatError, base64_decode, base64_decode_any, base64_encode, quote};
 use crate::merkle::Hash;
 use crate::release::PAYLOAD_TYPE;
@@ -143,8 +143,7 @@ impl Imported {
                     .ok_or_else(|| predicate.wrong("certificate", "to be padded base64", &quote(&text)))?,
             ),
         };
-        let log = predicate.optional_string("log")?;
-        log.as_deref().map_or(Ok(()), |log| check_text("the log of a statement", log))?;
+        let log = read_log(&mut predicate)?;
         predicate.nothing_else()?;
         if let Some(envelope) = &envelope {
             let same = Hash::digest(&envelope.payload) == payload_hash

@@ -25,6 +25,7 @@ mod summary;
 mod withdrawal;
 
 use alloc::borrow::Cow;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 pub use attestation::{Attestation, Document, Reference, TestResult};
@@ -265,6 +266,15 @@ impl Statement {
         }
     }
 
+    /// Tells whether it refers to a document with this digest: one of its [`documents`](Self::documents), or the report of a
+    /// review.
+    #[must_use]
+    pub fn has_document(&self, sha256: &Hash) -> bool {
+        let report = if let Self::Review(review) = self { Some(review.report.sha256) } else { None };
+        let documents = self.documents().iter().filter_map(|document| document.resource.sha256());
+        documents.chain(report).any(|known| known == *sha256)
+    }
+
     /// The release, if it is one.
     #[must_use]
     pub const fn as_release(&self) -> Option<&Release> {
@@ -330,6 +340,19 @@ fn check_text(what: &'static str, text: &str) -> Result<(), FormatError> {
         return Err(FormatError::malformed(what, "text without control characters, not empty", quote(text)));
     }
     Ok(())
+}
+
+/// Reads `purl` and `log` of a predicate, both optional.
+fn read_purl_and_log(predicate: &mut Fields<'_>) -> Result<(Option<Purl>, Option<String>), FormatError> {
+    let purl = predicate.optional_string("purl")?.as_deref().map(Purl::parse_logged).transpose()?;
+    Ok((purl, read_log(predicate)?))
+}
+
+/// Reads `log` of a predicate, which is optional.
+fn read_log(predicate: &mut Fields<'_>) -> Result<Option<String>, FormatError> {
+    let log = predicate.optional_string("log")?;
+    log.as_deref().map_or(Ok(()), |log| check_text("the log of a statement", log))?;
+    Ok(log)
 }
 
 /// The packages that subjects name, and those in `others`, each once.

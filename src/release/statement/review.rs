@@ -17,7 +17,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Commitment, Purl, Resource, check_text, open_as, purls_in};
+use super::{Commitment, Purl, Resource, check_text, open_as, purls_in, read_purl_and_log};
 use crate::format::{FormatError, SortedMap, cap_count, names, quote};
 use crate::merkle::Hash;
 use crate::release::json::{Fields, Json, describe};
@@ -115,9 +115,7 @@ impl Review {
         let report = read_report(predicate.object("report")?)?;
         let scope = read_scope(predicate.array("scope")?)?;
         let commitments = read_commitments(predicate.optional_array("commitments")?.unwrap_or_default())?;
-        let purl = predicate.optional_string("purl")?.as_deref().map(Purl::parse_logged).transpose()?;
-        let log = predicate.optional_string("log")?;
-        log.as_deref().map_or(Ok(()), |log| check_text("the log of a statement", log))?;
+        let (purl, log) = read_purl_and_log(&mut predicate)?;
         predicate.nothing_else()?;
         let purls = purls_in(purl.as_ref().map(|purl| purl.as_str()), &subjects)?;
         Ok(Self {

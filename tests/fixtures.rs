@@ -11,11 +11,11 @@ use serde_json::json;
 use treehead::checkpoint::Checkpoint;
 use treehead::checkpoint::cosignature::cosign;
 use treehead::checkpoint::policy::Policy;
-use treehead::endpoint::{TRUST_CHANNEL, TrustFile, UpdateRule};
+use treehead::endpoint::{TRUST_CHANNEL, TrustFile, UpdateRule, parse_rules};
 use treehead::merkle::{Hash, LeafIndex, TreeSize, verify_inclusion};
 use treehead::note::{KeyName, Note, NoteSigner, SignatureType};
-use treehead::proof::ProofFile;
 use treehead::proof::fork::ForkEvidence;
+use treehead::proof::{ProofBundle, ProofFile};
 use treehead::release::{Kind, Publishers, Purl, Release, Source, Subject};
 
 const ORIGIN: &str = "log.example.com/releases";
@@ -56,14 +56,43 @@ fn proof(entry: &[u8], log: &NoteSigner, witness: &NoteSigner) -> ProofFile {
     ProofFile { extra: Some(entry.to_vec()), index, proof, checkpoint }
 }
 
+/// A tree of five leaves, in which the auditor's summary comes after the release: both under one head, and a trust file that
+/// asks for the summary.
+fn gated(entry: &[u8], log: &NoteSigner, witness: &NoteSigner, policy: &str) -> (String, String) {
+    let summary = summary(2);
+    let leaf = |n| Hash::leaf(&releases::signed(&releases::scanner(n), 1));
+    let (first, fifth) = (Hash::node(&leaf(0), &leaf(1)), leaf(4));
+    let [third, fourth] = [entry, summary.as_bytes()].map(Hash::leaf);
+    let root = Hash::node(&Hash::node(&first, &Hash::node(&third, &fourth)), &fifth);
+    let head = Checkpoint::new(log.public().name().clone(), TreeSize::new(5).expect("small"), root);
+    let note = format!("{}{}", head.sign(log), cosign(&head, witness, COSIGNED));
+    let checkpoint = Note::parse(note.as_bytes()).expect("a note");
+    let file = |index, entry: &[u8], beside| ProofFile {
+        extra: Some(entry.to_vec()),
+        index: LeafIndex::new(index).expect("small"),
+        proof: vec![beside, first, fifth],
+        checkpoint: checkpoint.clone(),
+    };
+    let bundle = ProofBundle::join(&[file(2, entry, fourth), file(3, summary.as_bytes(), third)]);
+    let auditor =
+        releases::publisher_toml("auditor", 2, &["pkg:generic/example/*"], &["verification-summary"]);
+    let publishers = Publishers::parse((releases::vendor_toml() + &auditor).as_bytes()).expect("publishers");
+    let rules = "[[require]]\npurls = ['pkg:generic/example/*']\nattestation = 'verification-summary'\n\
+                 from = ['auditor']\nlevels = ['SLSA_BUILD_LEVEL_2']\n";
+    let gate = parse_rules(rules.as_bytes(), &publishers).expect("rules");
+    let policy = Policy::parse(policy.as_bytes()).expect("a policy");
+    let trust = TrustFile::new(1, &policy, publishers, gate).expect("a trust file");
+    (bundle.expect("a bundle").to_string(), String::from_utf8(trust.to_bytes()).expect("JSON"))
+}
+
 /// The statement of somebody else about the release's artifact.
-fn attestation(predicate_type: &str, predicate: &serde_json::Value) -> String {
+fn attestation(predicate_type: &str, predicate: &serde_json::Value, seed: u8) -> String {
     let digest = Hash::digest(ARTIFACT.as_bytes()).to_hex();
     let statement = json!({
         "_type": "https://in-toto.io/Statement/v1", "predicate": predicate, "predicateType": predicate_type,
         "subject": [{ "digest": { "sha256": digest }, "name": "scanner.sh" }],
     });
-    String::from_utf8(releases::signed_statement(&statement, 1)).expect("JSON")
+    String::from_utf8(releases::signed_statement(&statement, seed)).expect("JSON")
 }
 
 fn provenance() -> String {
@@ -75,16 +104,16 @@ fn provenance() -> String {
         },
         "runDetails": { "builder": { "id": "https://example.com/builder" } },
     });
-    attestation("https://slsa.dev/provenance/v1", &predicate)
+    attestation("https://slsa.dev/provenance/v1", &predicate, 1)
 }
 
-fn summary() -> String {
+fn summary(seed: u8) -> String {
     let predicate = json!({
         "policy": { "uri": "https://example.com/policy/7" }, "resourceUri": "pkg:generic/example/scanner@2.0",
         "timeVerified": "2026-02-02T02:40:00Z", "verificationResult": "PASSED",
         "verifiedLevels": ["SLSA_BUILD_LEVEL_3"], "verifier": { "id": "https://example.com/auditor" },
     });
-    attestation("https://slsa.dev/verification_summary/v1", &predicate)
+    attestation("https://slsa.dev/verification_summary/v1", &predicate, seed)
 }
 
 /// The proof under the same head, signed and cosigned by one log and three witnesses with both algorithms; and the policy
@@ -179,6 +208,7 @@ fn files() -> BTreeMap<&'static str, String> {
     let both = both(&proof);
     let quorum =
         |witness: &NoteSigner| format!("log {}\nwitness w1 {}\nquorum w1\n", log.public(), witness.public());
+    let gated = gated(&entry, &log, &witness, &quorum(&witness));
     let stranger_toml =
         releases::publisher_toml("stranger", 2, &["pkg:generic/example/*"], &["build", "update"]);
     let next = replaceable(2, &quorum(&witness));
@@ -197,7 +227,7 @@ fn files() -> BTreeMap<&'static str, String> {
         ("entry.json", String::from_utf8(entry).expect("JSON")),
         ("withdrawal.json", String::from_utf8(withdrawal).expect("JSON")),
         ("provenance.json", provenance()),
-        ("summary.json", summary()),
+        ("summary.json", summary(1)),
         ("log.vkey", format!("{}\n", log.public())),
         ("endpoint.policy", format!("log {}\nquorum none\n", log.public())),
         ("witnessed.policy", quorum(&witness)),
@@ -208,6 +238,8 @@ fn files() -> BTreeMap<&'static str, String> {
         ("both.tlog-proof", both.0),
         ("both.trust", trust(&both.1)),
         ("ml-dsa.trust", trust(&ml_dsa(&both.1))),
+        ("gated.tlog-bundle", gated.0),
+        ("gated.trust", gated.1),
         ("publishers.toml", releases::vendor_toml()),
         ("other-publishers.toml", stranger_toml),
         ("updates-only.toml", releases::publisher_toml("vendor", 1, &["pkg:generic/example/*"], &["update"])),

@@ -306,7 +306,7 @@ impl Story<'_> {
             "subject": [{ "name": "scanner.bin", "digest": subject["digest"] }],
         });
         let entry = signed_statement(&review, REBUILDERS);
-        let place = self.add(&[entry.clone()]);
+        let place = self.add(std::slice::from_ref(&entry));
         self.set("review", place);
         let index = LeafIndex::new(place).unwrap();
         let disclosure = |at: usize, to| {

@@ -191,6 +191,13 @@ async function pins(th, read) {
   equal(th.verify({ ...witnessed, now: time + 60, maxAge: 60 }).code, "verified", "a minute old");
   equal(th.verify({ ...witnessed, now: new Date((time + 61) * 1000), maxAge: 60 }).code, "stale", "too old");
   equal(th.verify({ ...witnessed, now: time - 301 }).code, "from-the-future", "from the future");
+  // A trust file that asks for an attestation, and the bundle that has it.
+  const gated = { bytes: question.bytes, trust: th.trust(await read("fixtures/verify/gated.trust")) };
+  const attested = { ...gated, proof: await read("fixtures/verify/gated.tlog-bundle") };
+  equal(th.verify(attested).code, "verified", "a release with its attestation");
+  const bare = th.verify({ ...gated, proof: await read("fixtures/verify/scanner.sh.tlog-proof") });
+  equal(bare.code, "attestations", "a release without it");
+  holds(bare.message.includes("verification-summary by 1 of (auditor)"), "the refusal names what is missing");
   await throws("invalid-argument", () => th.verify({ ...question, purl: "no purl" }), "a pin that is no purl");
   await throws("invalid-argument", () => th.verify({ ...question, kind: "no kind" }), "a pin that is no kind");
   await throws("invalid-argument", () => th.verify({ ...question, proof: 7 }), "a number as a proof");
@@ -241,6 +248,13 @@ async function files(th, read) {
   equal(th.hex(th.leafHash(proof.entry)), proof.leaf_hash, "the entry's hash");
   equal(text(proof.entry), text(await read("fixtures/verify/entry.json")).trimEnd(), "the entry");
   equal(th.readProof(await read("fixtures/verify/bare.tlog-proof")).entry, null, "a proof without an entry");
+  const bundle = th.readProof(await read("fixtures/verify/gated.tlog-bundle"));
+  equal([bundle.what, bundle.checkpoint.size, bundle.proof.length], ["bundle", 5, 2], "the bundle");
+  equal(bundle.entries.map(({ index }) => index), [2, 3], "its entries");
+  for (const one of bundle.entries) equal(th.hex(th.leafHash(one.entry)), one.leaf_hash, `the hash of entry ${one.index}`);
+  equal(bundle.entries.map(({ entry }) => th.readEntry(entry).what), ["release", "verification-summary"], "what they say");
+  equal(th.readEntry(bundle.entries[0].entry).families, ["ed25519"], "the family of its key");
+  await throws("malformed", () => th.readProof("treehead-bundle@v1\n"), "a bundle without an entry");
 
   const entry = th.readEntry(proof.entry, trust, "log.example.com/releases");
   equal([entry.what, entry.purl, entry.sequence], ["release", "pkg:generic/example/scanner@2.0", 2], "the statement");

@@ -484,6 +484,7 @@ fn descriptions_of_flipped_bytes_are_json_or_errors() {
         "provenance.json",
         "summary.json",
         "scanner.sh.tlog-proof",
+        "gated.tlog-bundle",
         "../evidence/unequal.tlog-fork",
         "../evidence/same-size.tlog-fork",
     ] {

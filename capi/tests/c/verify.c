@@ -152,6 +152,30 @@ static void succeeding(void) {
   free(fixed.data);
 }
 
+/* A trust file that asks for an attestation, and the bundle that has it. */
+static void gated(void) {
+  bytes artifact = fixture("scanner.sh"), proof = fixture("scanner.sh.tlog-proof"), bundle = fixture("gated.tlog-bundle");
+  th_trust *asks = trust_of("gated.trust"), *trust = trust_of("witnessed.trust");
+  th_text text = th_text_of(message, sizeof message);
+  th_blob *json = NULL, *entry = (th_blob *)(void *)small;
+  th_question question = question_of(artifact, bundle);
+  th_verdict verdict = fresh();
+  CHECK(th_verify(asks, NULL, &question, &verdict) == TH_OK && verdict.index == 2 && verdict.tree_size == 5);
+  CHECK(th_verify(trust, NULL, &question, &verdict) == TH_OK);
+  question = question_of(artifact, proof);
+  CHECK(th_verify(asks, NULL, &question, &verdict) == TH_REFUSED && verdict.reason == TH_REASON_ATTESTATIONS);
+  CHECK(strstr(message, "verification-summary by 1 of (auditor)"));
+  CHECK(th_proof_json(bundle.data, bundle.length, &json, &entry, &text) == TH_OK && entry == NULL);
+  CHECK(th_blob_length(json) > 16 && memcmp(th_blob_data(json), "{\"what\":\"bundle\"", 16) == 0);
+  th_blob_free(json);
+  CHECK(th_proof_json(bundle.data, bundle.length - 1, &json, NULL, &text) == TH_MALFORMED && message[0]);
+  th_trust_free(asks);
+  th_trust_free(trust);
+  free(artifact.data);
+  free(proof.data);
+  free(bundle.data);
+}
+
 static void judging(void) {
   bytes artifact = fixture("scanner.sh"), tampered = fixture("tampered.sh"), proof = fixture("scanner.sh.tlog-proof");
   bytes flipped = fixture("flipped.tlog-proof"), head = fixture("changed-head.tlog-proof"), bare = fixture("bare.tlog-proof");
@@ -374,6 +398,7 @@ int main(int count, char **args) {
   trusting();
   succeeding();
   judging();
+  gated();
   remembering();
   sharing(args[2]);
   puts("verify.c: all as it should be");

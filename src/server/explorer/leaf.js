@@ -132,7 +132,9 @@ function statement({ read, entry }) {
     { class: "card", "aria-labelledby": "statement" },
     el("h2", { id: "statement" }, read.what === "opaque" ? "Entry" : "Statement"),
   );
-  if (read.words.length > 0) section.append(facts(grouped(read.words)));
+  // Which findings were shown is told below.
+  const lines = read.words.filter(({ label }) => read.what !== "review" || label !== "findings");
+  if (lines.length > 0) section.append(facts(grouped(lines)));
   else section.append(el("p", {}, `${words.size(entry.length)} that are no statement.`));
   if (read.problem && read.problem.message)
     section.append(el("p", { class: "muted" }, `Nobody stands behind it: ${read.problem.message}`));

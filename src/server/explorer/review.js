@@ -75,7 +75,7 @@ export function findings(review, others) {
 function disclosed(one) {
   const by = words.list(one.publishers);
   if (one.finding === null)
-    return el("p", {}, badge("warn", `shown to ${one.to}`), " ", `and not here, says ${by}. `, leafLink(one.index));
+    return el("p", {}, badge("plain", `shown to ${one.to}`), " ", `and not here, says ${by}. `, leafLink(one.index));
   const text = el("blockquote", { class: "finding" });
   text.append(document.createTextNode(shownLines(one.finding)));
   return [

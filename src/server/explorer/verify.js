@@ -25,7 +25,7 @@ export function dropZone(session, row) {
       { for: input.id },
       el("strong", {}, "Choose a file"),
       " or drop it here",
-      !row && ", with its .tlog-proof or .tlog-bundle if you have it. A bundle alone shows its entries",
+      !row && ", with its .tlog-proof or .tlog-bundle if you have it. Of a bundle alone, the page shows the entries",
     ),
     input,
     el("p", { class: "muted" }, `The file stays in this browser.${row ? "" : " The log is told only its SHA-256."}`),

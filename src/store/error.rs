@@ -83,6 +83,10 @@ pub enum StoreError {
         /// Expected and seen, in words.
         detail: String,
     },
+    /// The log's bucket failed, or has not what it should have.
+    #[cfg(feature = "bucket")]
+    #[error(transparent)]
+    Chain(#[from] super::bucket::ChainError),
     /// The store failed and has not been reloaded yet.
     #[error("the store is being read again after an error; try again in a moment")]
     Reloading,
@@ -93,17 +97,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the journal or the checkpoint is damaged, so that a repair may help.
+    /// Whether the journal, the bucket or the checkpoint is damaged, so that a repair may help.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Damaged { .. }
-                | Self::JournalShort { .. }
-                | Self::JournalForked { .. }
-                | Self::CheckpointDamaged { .. }
-                | Self::CheckpointMissing { .. }
-        )
+            | Self::JournalShort { .. }
+            | Self::JournalForked { .. }
+            | Self::CheckpointDamaged { .. }
+            | Self::CheckpointMissing { .. } => true,
+            #[cfg(feature = "bucket")]
+            Self::Chain(error) => error.is_damage(),
+            _ => false,
+        }
     }
 }
 

@@ -4,6 +4,8 @@
 //! [`Store`] is the contract: *stage* a batch (durable), then *apply* it (derived, replayable). Logs run on
 //! [`DiskStore`]; in tests, a store in memory injects faults. One conformance suite holds both to the contract.
 
+#[cfg(feature = "bucket")]
+pub mod bucket;
 mod derived;
 mod disk;
 mod error;

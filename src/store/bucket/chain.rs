@@ -1,0 +1,610 @@
+//! The chain of batches in a bucket, and the heads over it.
+//!
+//! A batch's key is the index of its first entry, so the last batch says under which key the next one stands, and the
+//! bucket creates each key once. Whatever servers believe about themselves, two of them can't both have a place: that
+//! condition is the lock, and the [lease](super::lease) only keeps them from trying at the same time.
+//!
+//! ```text
+//! batch/…00   <-  batch/…03   <-  batch/…10   <-  nothing yet: where the next append goes
+//! entries 0-2     3-9             10
+//!                      ^ checkpoint: 10 leaves; always a prefix of the chain
+//! ```
+//!
+//! A [`Chain`] has no thread, no clock and no files, and its calls block. It believes nothing that it has not checked: a
+//! batch has to continue its own tree and to make the root that it says, a head has to be signed and on the chain.
+
+use std::io;
+use std::sync::Arc;
+
+use super::batch_object::{self, BatchHead, BatchObject, HEAD_BYTES, ID_BYTES, MAX_OBJECT_BYTES, WriterId};
+use super::chain_error::ChainError;
+use super::layout::{self, BATCHES, HeadKind};
+use crate::bucket::{BucketError, Creation, MAX_LISTED, Object, Objects, Replacement, Tag};
+use crate::checkpoint::{self, Checkpoint, Origin, origin_hash};
+use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, TreeSize};
+use crate::note::{MAX_NOTE_BYTES, NoteKey};
+use crate::store::{Batch, Describe, MAX_BATCH_ENTRIES, SignedHead};
+
+/// The number of times that one write is sent while its answers are unclear and the object is not there.
+const ATTEMPTS: usize = 2;
+
+/// Makes the nonce of each attempt.
+pub type Nonces = Box<dyn FnMut() -> io::Result<[u8; ID_BYTES]> + Send>;
+
+/// The parts of a chain that its server provides.
+pub struct ChainOptions {
+    /// The bucket.
+    pub objects: Arc<dyn Objects>,
+    /// The log.
+    pub origin: Origin,
+    /// The keys that sign the log's heads. Without any, signatures are not checked, and nothing is ever signed.
+    pub keys: Vec<NoteKey>,
+    /// This process.
+    pub writer: WriterId,
+    /// Random, except in tests.
+    pub nonces: Nonces,
+}
+
+impl ChainOptions {
+    /// For a process with random nonces.
+    #[must_use]
+    pub fn new(objects: Arc<dyn Objects>, origin: Origin, keys: Vec<NoteKey>, writer: WriterId) -> Self {
+        Self { objects, origin, keys, writer, nonces: Box::new(batch_object::random) }
+    }
+}
+
+/// A batch that was found at the end of the known chain, checked.
+#[derive(Debug, Clone)]
+pub struct Followed {
+    /// The batch.
+    pub object: BatchObject,
+    /// The leaf hashes of its entries.
+    pub leaf_hashes: Vec<Hash>,
+    /// The tree after it.
+    pub growth: Growth,
+}
+
+impl Followed {
+    /// The batch as it is applied. `describe` computes what the indexes hold of an entry.
+    #[must_use]
+    pub fn into_batch(self, describe: &Describe) -> Batch {
+        let entries: Vec<Vec<u8>> = self.object.entries().map(<[u8]>::to_vec).collect();
+        let facts = entries.iter().map(|entry| describe(entry)).collect();
+        let first = self.object.head().first;
+        Batch { first, entries, leaf_hashes: self.leaf_hashes, facts, growth: self.growth }
+    }
+}
+
+/// The outcome of [`Chain::append`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appended {
+    /// The batch is durable, and the next one goes after it.
+    Done,
+    /// Another batch has the place: [`Chain::next`] has it. `by` may be this process, whose earlier attempt was done
+    /// after all.
+    Overtaken {
+        /// The writer of that batch.
+        by: WriterId,
+    },
+}
+
+/// The outcome of [`Chain::replace_head`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadReplaced {
+    /// The head is durable.
+    Done,
+    /// There is another head of the same chain, which [`Chain::head`] has: a larger one, one of the same size with other
+    /// signatures, or a smaller one that somebody put in the place of the one that this process knew.
+    Overtaken,
+}
+
+/// A head as the bucket holds it.
+struct KnownHead {
+    signed: SignedHead,
+    tag: Tag,
+}
+
+/// The chain of batches as far as this process knows it, and its two heads.
+pub struct Chain {
+    options: ChainOptions,
+    origin_hash: Hash,
+    /// The tree over the known batches.
+    edge: RightEdge,
+    /// The largest tree that this process has seen any sign of.
+    seen: TreeSize,
+    /// Set while the last that was heard about the next key is that nothing is there.
+    is_end_known: bool,
+    /// Set once the keys after the next one were looked at.
+    is_gap_checked: bool,
+    /// The batch at the next key, found by an append.
+    found: Option<BatchObject>,
+    heads: [Option<KnownHead>; HeadKind::ALL.len()],
+    /// Unset after an unclear answer, until the head is read.
+    is_head_known: [bool; HeadKind::ALL.len()],
+}
+
+impl Chain {
+    /// Opens the chain of which the caller has the first entries, with the tree `edge` over them. `root_at` computes the
+    /// root of a smaller tree than that; it is called for heads that are not larger.
+    ///
+    /// # Errors
+    /// [`ChainError`], and those of `root_at`. [`ChainError::RolledBack`] if the bucket does not have what the caller has.
+    pub fn open<E: From<ChainError>>(
+        options: ChainOptions,
+        edge: RightEdge,
+        root_at: impl Fn(TreeSize) -> Result<Hash, E>,
+    ) -> Result<Self, E> {
+        let mut chain = Self {
+            origin_hash: origin_hash(&options.origin),
+            options,
+            edge: RightEdge::default(),
+            seen: TreeSize::ZERO,
+            is_end_known: false,
+            is_gap_checked: false,
+            found: None,
+            heads: [None, None],
+            is_head_known: [false; HeadKind::ALL.len()],
+        };
+        chain.restart(edge, root_at)?;
+        Ok(chain)
+    }
+
+    /// Forgets everything that was not read from the bucket, and begins again at `edge`, as opening does. That the chain
+    /// was longer before is not forgotten.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn restart<E: From<ChainError>>(
+        &mut self,
+        edge: RightEdge,
+        root_at: impl Fn(TreeSize) -> Result<Hash, E>,
+    ) -> Result<(), E> {
+        self.seen = self.seen.max(edge.size());
+        self.edge = edge;
+        (self.found, self.is_end_known, self.is_gap_checked) = (None, false, false);
+        // 1. HEADS, the published one first: it is never larger than the signed one, however they grow meanwhile.
+        for kind in HeadKind::ALL {
+            self.read_head(kind, &root_at)?;
+        }
+        // 2. ANCHOR: the bucket has the batch that ends where the caller's tree ends, with the same root. If not, the
+        // caller's tree is of another chain, or the bucket lost its end.
+        Ok(self.check_anchor()?)
+    }
+
+    /// The tree over the known batches.
+    #[must_use]
+    pub const fn edge(&self) -> &RightEdge {
+        &self.edge
+    }
+
+    /// This process.
+    #[must_use]
+    pub const fn writer(&self) -> WriterId {
+        self.options.writer
+    }
+
+    /// A head as it was last read or written. It may be over more batches than are known; [`next`](Self::next) checks it
+    /// when it gets there.
+    #[must_use]
+    pub fn head(&self, kind: HeadKind) -> Option<&SignedHead> {
+        self.heads[kind as usize].as_ref().map(|known| &known.signed)
+    }
+
+    /// Takes in the batch at the end of the known chain. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ChainError::BatchDamaged`] unless the batch continues this chain, [`ChainError::Forked`] if a head is not on it,
+    /// [`ChainError::RolledBack`] if the chain ends before something that was seen, and the bucket's errors.
+    pub fn next(&mut self) -> Result<Option<Followed>, ChainError> {
+        if let Some(object) = self.found.take() {
+            return self.take(object).map(Some);
+        }
+        self.is_end_known = false;
+        let key = layout::batch(self.edge.next_index());
+        if let Some(object) = self.get_batch(&key)? {
+            return self.take(object).map(Some);
+        }
+        if self.seen > self.edge.size() {
+            let expected = format!("batches up to tree size {}, which was seen before", self.seen);
+            return Err(ChainError::RolledBack { expected, seen: format!("an end at {}", self.edge.size()) });
+        }
+        // A batch that was deleted leaves a gap, and an append would fill it with another one.
+        if !self.is_gap_checked
+            && let Some(later) = self.ahead(1)?.first()
+        {
+            // It may have been written since.
+            let Some(object) = self.get_batch(&key)? else {
+                let seen = format!("none, and {}", layout::batch(*later));
+                return Err(ChainError::RolledBack { expected: key, seen });
+            };
+            return self.take(object).map(Some);
+        }
+        (self.is_end_known, self.is_gap_checked) = (true, true);
+        Ok(None)
+    }
+
+    /// The first indices of batches after the known ones, at most `limit`, to fetch several at once:
+    /// [`accept`](Self::accept) takes them in.
+    ///
+    /// # Errors
+    /// The bucket's.
+    pub fn ahead(&self, limit: usize) -> Result<Vec<LeafIndex>, ChainError> {
+        let next = self.edge.next_index();
+        // The key before the next one: `after` is exclusive.
+        let after = next.get().checked_sub(1).and_then(LeafIndex::new).map(layout::batch);
+        let listing =
+            self.options.objects.list(BATCHES, after.as_deref().unwrap_or_default(), limit.min(MAX_LISTED))?;
+        Ok(listing.objects.iter().filter_map(|listed| layout::parse_batch(&listed.key)).collect())
+    }
+
+    /// Takes in the batch at the end of the known chain, whose object the caller has read.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn accept(&mut self, bytes: Vec<u8>) -> Result<Followed, ChainError> {
+        let key = layout::batch(self.edge.next_index());
+        self.take(parse(&key, bytes)?)
+    }
+
+    /// Appends a batch to the known chain.
+    ///
+    /// # Errors
+    /// [`ChainError::Unclear`] if it may be durable, now or later: the next call reads before it writes. Other errors, if
+    /// the bucket refused it.
+    ///
+    /// # Panics
+    /// If the batch is not one on top of [`edge`](Self::edge): no other server would believe it.
+    pub fn append(&mut self, batch: &Batch) -> Result<Appended, ChainError> {
+        let mut after = self.edge.clone();
+        after.extend(&batch.leaf_hashes);
+        assert!(batch.first == self.edge.next_index() && batch.growth.edge == after, "on top of the chain");
+        let key = layout::batch(batch.first);
+        // 1. LOOK, unless nothing was there when the key was last read, and no write to it is unclear.
+        if !self.is_end_known {
+            if let Some(object) = self.get_batch(&key)? {
+                return Ok(self.overtaken(object));
+            }
+            self.is_end_known = true;
+        }
+        // 2. ENCODE. The nonce tells this attempt from all others, also from an earlier one of this process with the same
+        // entries. A crash before the next step leaves nothing behind.
+        let nonce = (self.options.nonces)().map_err(ChainError::Randomness)?;
+        let bytes = batch_object::encode(self.origin_hash, batch, self.edge.root(), self.options.writer, nonce);
+        self.is_end_known = false;
+        let mut detail = String::new();
+        for _ in 0..ATTEMPTS {
+            // 3. CREATE. From here on the batch may be durable at any time, even after a crash or an error: whoever comes
+            // next finds it, follows it, and gives its entries the indices that it says. Nobody was told of it.
+            let created = self.options.objects.create(&key, &bytes, &layout::IMMUTABLE);
+            let exists = match created {
+                Ok(Creation::Created(_)) => return Ok(self.advance(batch)),
+                Ok(Creation::Exists) => true,
+                Err(error) if error.may_be_done() => {
+                    detail = error.to_string();
+                    false
+                }
+                Err(error) => return Err(error.into()),
+            };
+            // 4. READ. An answer that says "exists", or nothing, may come from a server that wrote the batch all the same,
+            // so the bytes decide. A crash here is one after step 3.
+            match self.get_batch_again(&key)? {
+                Some(object) if object.as_bytes() == bytes => return Ok(self.advance(batch)),
+                Some(object) => return Ok(self.overtaken(object)),
+                None if exists => {
+                    let detail = "the bucket says that it exists, and does not have it".to_owned();
+                    return Err(ChainError::Unclear { key, detail });
+                }
+                // 5. AGAIN, with the same bytes: if the first write comes late, it is refused or has the same effect.
+                None => {}
+            }
+        }
+        Err(ChainError::Unclear { key, detail })
+    }
+
+    /// Reads a head. Returns true if it is another than the known one.
+    ///
+    /// # Errors
+    /// [`ChainError::RolledBack`] if it is smaller than the known one, [`ChainError::HeadDamaged`],
+    /// [`ChainError::HeadMissing`], [`ChainError::Forked`], the bucket's errors and those of `root_at`.
+    pub fn read_head<E: From<ChainError>>(
+        &mut self,
+        kind: HeadKind,
+        root_at: impl Fn(TreeSize) -> Result<Hash, E>,
+    ) -> Result<bool, E> {
+        let object = self.get_head(kind)?;
+        let is_new = self.adopt(kind, object, root_at)?;
+        self.is_head_known[kind as usize] = true;
+        Ok(is_new)
+    }
+
+    /// Replaces the [known head](Self::head) by a later one of this chain. All tiles of the new one have to be in the
+    /// bucket before. `root_at` is as for [`open`](Self::open).
+    ///
+    /// # Errors
+    /// [`ChainError::Forked`] and [`ChainError::HeadDamaged`] if the head in the bucket, or the new one, is not one of this
+    /// chain; [`ChainError::RolledBack`] if the one in the bucket is smaller than it was; [`ChainError::Unclear`] if the
+    /// new one may be durable, now or later; the bucket's errors and those of `root_at`.
+    pub fn replace_head<E: From<ChainError>>(
+        &mut self,
+        kind: HeadKind,
+        note: &[u8],
+        root_at: impl Fn(TreeSize) -> Result<Hash, E>,
+    ) -> Result<HeadReplaced, E> {
+        let key = kind.as_str();
+        // 1. CHECK. Nothing is shown to the world that is not on the chain, whoever asks for it.
+        let new = self.parse_head(kind, note.to_vec())?;
+        if new.head.size > self.edge.size() {
+            let seen = format!("a head of {} leaves over batches up to {}", new.head.size, self.edge.size());
+            return Err(ChainError::HeadDamaged { key: key.to_owned(), detail: seen }.into());
+        }
+        self.check_root(kind, &new.head, &root_at)?;
+        // 2. LOOK, after an unclear answer: what it was about may be there.
+        if !self.is_head_known[kind as usize]
+            && let Some(outcome) = self.look_for(kind, &new, &root_at)?
+        {
+            return Ok(outcome);
+        }
+        let mut detail = String::new();
+        for _ in 0..ATTEMPTS {
+            let known = self.heads[kind as usize].as_ref();
+            if known.is_some_and(|known| known.signed.head.size > new.head.size) {
+                return Ok(HeadReplaced::Overtaken);
+            }
+            self.is_head_known[kind as usize] = false;
+            // 3. REPLACE. A crash leaves the old head or the new one. The new one covers durable batches and tiles, so it
+            // does no harm even if it comes late: the tag lets it replace the old one only.
+            let replaced = match known {
+                Some(known) => self.options.objects.replace(key, note, &known.tag, &layout::HEAD),
+                None => self.options.objects.create(key, note, &layout::HEAD).map(|created| match created {
+                    Creation::Created(tag) => Replacement::Replaced(tag),
+                    Creation::Exists => Replacement::Stale,
+                }),
+            };
+            match replaced {
+                Ok(Replacement::Replaced(tag)) => {
+                    self.set_head(kind, new, tag);
+                    return Ok(HeadReplaced::Done);
+                }
+                Ok(Replacement::Stale | Replacement::Missing) => "the bucket has another".clone_into(&mut detail),
+                Err(error) if error.may_be_done() => detail = error.to_string(),
+                Err(error) => return Err(ChainError::Bucket(error).into()),
+            }
+            // 4. READ, as for a batch.
+            if let Some(outcome) = self.look_for(kind, &new, &root_at)? {
+                return Ok(outcome);
+            }
+            // 5. AGAIN: it is the old one still.
+        }
+        self.is_head_known[kind as usize] = false;
+        Err(ChainError::Unclear { key: key.to_owned(), detail }.into())
+    }
+
+    /// Reads a head that this process tries to replace by `new`. `None` if it is still the known one.
+    fn look_for<E: From<ChainError>>(
+        &mut self,
+        kind: HeadKind,
+        new: &SignedHead,
+        root_at: impl Fn(TreeSize) -> Result<Hash, E>,
+    ) -> Result<Option<HeadReplaced>, E> {
+        let object = self.get_head(kind).map_err(|error| unclear(kind.as_str(), error))?;
+        let is_mine = object.as_ref().is_some_and(|object| object.bytes == new.note);
+        let is_new = self.adopt(kind, object, root_at)?;
+        self.is_head_known[kind as usize] = true;
+        Ok(match (is_mine, is_new) {
+            (true, _) => Some(HeadReplaced::Done),
+            (false, true) => Some(HeadReplaced::Overtaken),
+            (false, false) => None,
+        })
+    }
+
+    fn get_batch(&self, key: &str) -> Result<Option<BatchObject>, ChainError> {
+        match self.options.objects.get(key, MAX_OBJECT_BYTES) {
+            Ok(object) => object.map(|object| parse(key, object.bytes)).transpose(),
+            Err(error @ BucketError::TooLarge { .. }) => {
+                Err(ChainError::BatchDamaged { key: key.to_owned(), detail: error.to_string() })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads a batch after a write of which it is not known whether it was done.
+    fn get_batch_again(&self, key: &str) -> Result<Option<BatchObject>, ChainError> {
+        self.get_batch(key).map_err(|error| unclear(key, error))
+    }
+
+    fn get_head(&self, kind: HeadKind) -> Result<Option<Object>, ChainError> {
+        let key = kind.as_str();
+        self.options.objects.get(key, MAX_NOTE_BYTES).map_err(|error| match error {
+            BucketError::TooLarge { .. } => {
+                ChainError::HeadDamaged { key: key.to_owned(), detail: error.to_string() }
+            }
+            error => error.into(),
+        })
+    }
+
+    /// Keeps a batch of somebody else for [`next`](Self::next).
+    fn overtaken(&mut self, object: BatchObject) -> Appended {
+        let by = object.head().writer;
+        self.found = Some(object);
+        Appended::Overtaken { by }
+    }
+
+    fn advance(&mut self, batch: &Batch) -> Appended {
+        self.edge = batch.growth.edge.clone();
+        self.seen = self.seen.max(self.edge.size());
+        self.is_end_known = true;
+        Appended::Done
+    }
+
+    /// Takes in a batch, if it is the one that continues this chain.
+    fn take(&mut self, object: BatchObject) -> Result<Followed, ChainError> {
+        // `init` writes the first head, so a log with batches has one. Stores without keys are no logs.
+        if !self.options.keys.is_empty() && self.head(HeadKind::Published).is_none() {
+            return Err(ChainError::HeadMissing { key: HeadKind::Published.as_str().to_owned() });
+        }
+        let head = object.head();
+        let wrong = |detail: String| ChainError::BatchDamaged { key: layout::batch(self.edge.next_index()), detail };
+        if head.origin != self.origin_hash {
+            let (expected, seen) = (self.origin_hash.to_hex(), head.origin.to_hex());
+            return Err(wrong(format!("expected a batch of the log whose origin hashes to {expected}, saw {seen}")));
+        }
+        if head.first != self.edge.next_index() {
+            return Err(wrong(format!("expected its first index to be that of its key, saw {}", head.first)));
+        }
+        let root = self.edge.root();
+        if head.before != root {
+            return Err(wrong(format!("expected a batch on top of root {root}, saw one on top of {}", head.before)));
+        }
+        let leaf_hashes: Vec<Hash> = object.entries().map(Hash::leaf).collect();
+        let growth = self.edge.grow(&leaf_hashes);
+        let after = growth.edge.root();
+        if head.after != after {
+            return Err(wrong(format!("expected the root {}, as it says, saw entries that make {after}", head.after)));
+        }
+        self.check_heads_over(&leaf_hashes)?;
+        self.edge = growth.edge.clone();
+        self.seen = self.seen.max(self.edge.size());
+        (self.is_end_known, self.found) = (false, None);
+        Ok(Followed { object, leaf_hashes, growth })
+    }
+
+    /// Checks the heads that cover some of the new leaves and no more.
+    fn check_heads_over(&self, leaf_hashes: &[Hash]) -> Result<(), ChainError> {
+        for kind in HeadKind::ALL {
+            let Some(SignedHead { head, .. }) = self.head(kind) else { continue };
+            let covered = head.size.get().checked_sub(self.edge.size().get());
+            let covered = covered.and_then(|covered| usize::try_from(covered).ok());
+            if let Some(leaves) = covered.and_then(|covered| leaf_hashes.get(..covered)) {
+                let mut edge = self.edge.clone();
+                edge.extend(leaves);
+                check_equal(kind, head, edge.root())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what was read under a head's key, and makes it the known head. Returns true if it is another than before.
+    fn adopt<E: From<ChainError>>(
+        &mut self,
+        kind: HeadKind,
+        object: Option<Object>,
+        root_at: impl Fn(TreeSize) -> Result<Hash, E>,
+    ) -> Result<bool, E> {
+        let key = kind.as_str();
+        let known = &mut self.heads[kind as usize];
+        let Some(Object { bytes, tag }) = object else {
+            let lost = ChainError::HeadMissing { key: key.to_owned() };
+            return if known.is_some() { Err(lost.into()) } else { Ok(false) };
+        };
+        if let Some(known) = known.as_mut().filter(|known| known.signed.note == bytes) {
+            known.tag = tag;
+            return Ok(false);
+        }
+        let signed = self.parse_head(kind, bytes)?;
+        if let Some(SignedHead { head, .. }) = self.head(kind).filter(|known| known.head.size > signed.head.size) {
+            let expected = format!("{key} with a head of {} leaves or more", head.size);
+            let seen = format!("one of {}", signed.head.size);
+            return Err(ChainError::RolledBack { expected, seen }.into());
+        }
+        self.check_root(kind, &signed.head, root_at)?;
+        self.set_head(kind, signed, tag);
+        Ok(true)
+    }
+
+    fn set_head(&mut self, kind: HeadKind, signed: SignedHead, tag: Tag) {
+        self.seen = self.seen.max(signed.head.size);
+        self.heads[kind as usize] = Some(KnownHead { signed, tag });
+        self.is_head_known[kind as usize] = true;
+    }
+
+    fn parse_head(&self, kind: HeadKind, note: Vec<u8>) -> Result<SignedHead, ChainError> {
+        let wrong = |detail: String| ChainError::HeadDamaged { key: kind.as_str().to_owned(), detail };
+        let head = if self.options.keys.is_empty() {
+            checkpoint::read_unverified(&note).map_err(|e| wrong(e.to_string()))?.0
+        } else {
+            checkpoint::open(&note, &self.options.keys).map_err(|e| wrong(e.to_string()))?.get().clone()
+        };
+        if head.origin != self.options.origin {
+            return Err(wrong(format!("expected a head of {}, saw one of {}", self.options.origin, head.origin)));
+        }
+        Ok(SignedHead { head, note })
+    }
+
+    /// Checks a head against the known batches, if it is over no more than them.
+    fn check_root<E: From<ChainError>>(
+        &self,
+        kind: HeadKind,
+        head: &Checkpoint,
+        root_at: impl Fn(TreeSize) -> Result<Hash, E>,
+    ) -> Result<(), E> {
+        let root = match head.size {
+            size if size > self.edge.size() => return Ok(()),
+            size if size == self.edge.size() => self.edge.root(),
+            TreeSize::ZERO => Hash::EMPTY_ROOT,
+            size => root_at(size)?,
+        };
+        Ok(check_equal(kind, head, root)?)
+    }
+
+    /// Checks that a batch in the bucket ends where the known tree ends, with its root.
+    fn check_anchor(&self) -> Result<(), ChainError> {
+        let size = self.edge.size();
+        let expected = || format!("a batch that ends at tree size {size} with root {}", self.edge.root());
+        let Some(first) = self.last_batch_before(size)? else {
+            let seen = if size == TreeSize::ZERO { return Ok(()) } else { "none near it".to_owned() };
+            return Err(ChainError::RolledBack { expected: expected(), seen });
+        };
+        let key = layout::batch(first);
+        let damaged = |detail: String| ChainError::BatchDamaged { key: key.clone(), detail };
+        let Some(object) = self.options.objects.get_range(&key, 0, HEAD_BYTES)? else {
+            return Err(damaged("it was listed, and is missing".to_owned()));
+        };
+        // A head without its checksum will do: it has to say the root that this process has computed itself.
+        let head = BatchHead::parse(&object.bytes).map_err(|e| damaged(e.to_string()))?;
+        if head.end() < size {
+            let seen = format!("{key}, which ends at {}, as the last one before it", head.end());
+            return Err(ChainError::RolledBack { expected: expected(), seen });
+        }
+        if (head.origin, head.end(), head.after) != (self.origin_hash, size, self.edge.root()) {
+            let seen = format!("one that ends at {} with root {}", head.end(), head.after);
+            return Err(damaged(format!("expected {}, saw {seen}", expected())));
+        }
+        Ok(())
+    }
+
+    /// The first index of the last batch that begins before `size`. It holds less than [`MAX_BATCH_ENTRIES`] entries more.
+    fn last_batch_before(&self, size: TreeSize) -> Result<Option<LeafIndex>, ChainError> {
+        let begin = size.get().checked_sub(MAX_BATCH_ENTRIES as u64 + 1).and_then(LeafIndex::new);
+        let mut after = begin.map(layout::batch).unwrap_or_default();
+        let mut last = None;
+        while size > TreeSize::ZERO {
+            let listing = self.options.objects.list(BATCHES, &after, MAX_LISTED)?;
+            let firsts = listing.objects.iter().filter_map(|listed| layout::parse_batch(&listed.key));
+            let (before, later): (Vec<_>, Vec<_>) = firsts.partition(|first| size.contains(*first));
+            last = before.last().copied().or(last);
+            match listing.objects.last() {
+                Some(listed) if listing.more && later.is_empty() => after.clone_from(&listed.key),
+                _ => break,
+            }
+        }
+        Ok(last)
+    }
+}
+
+fn parse(key: &str, bytes: Vec<u8>) -> Result<BatchObject, ChainError> {
+    BatchObject::parse(bytes)
+        .map_err(|e| ChainError::BatchDamaged { key: key.to_owned(), detail: e.to_string() })
+}
+
+/// The error of a write that is unclear because of `error`, in reading it back.
+fn unclear(key: &str, error: ChainError) -> ChainError {
+    if error.is_damage() { error } else { ChainError::Unclear { key: key.to_owned(), detail: error.to_string() } }
+}
+
+fn check_equal(kind: HeadKind, head: &Checkpoint, root: Hash) -> Result<(), ChainError> {
+    if head.root == root {
+        return Ok(());
+    }
+    let (key, expected, seen) = (kind.as_str().to_owned(), head.root.to_base64(), root.to_base64());
+    Err(ChainError::Forked { key, size: head.size, expected, seen })
+}

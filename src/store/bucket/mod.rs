@@ -1,0 +1,20 @@
+//! A log in a bucket: an object store with conditional writes holds the [chain](Chain) of batches, the tiles and the
+//! heads; what is on the disk is a cache. Several servers may share a log: a [lease](Lease) decides which one tries to
+//! append, and the condition on each batch's key decides which one did.
+
+mod batch_object;
+mod chain;
+mod chain_error;
+pub mod layout;
+mod lease;
+mod lease_keeper;
+
+pub use batch_object::{BatchHead, BatchObject, HEAD_BYTES, ID_BYTES, MAX_OBJECT_BYTES, WriterId};
+pub use chain::{Appended, Chain, ChainOptions, Followed, HeadReplaced, Nonces};
+pub use chain_error::ChainError;
+pub use layout::HeadKind;
+pub use lease::{Decision, Lease, LeaseRecord, MAX_SECONDS, Observed, decide};
+pub use lease_keeper::{LeaseKeeper, LeaseState};
+
+#[cfg(test)]
+mod tests;

@@ -174,7 +174,10 @@ impl BatchObject {
         let head = BatchHead::parse(covered)?;
         let spans = bundle::spans(&covered[HEAD_BYTES..], MAX_BATCH_ENTRIES)?;
         if spans.len() != head.count {
-            return Err(malformed(format!("{} entries, as its head says", head.count), spans.len().to_string()));
+            return Err(malformed(
+                format!("{} entries, as its head says", head.count),
+                spans.len().to_string(),
+            ));
         }
         let entry_bytes = covered.len() - HEAD_BYTES - spans.len() * LENGTH_BYTES;
         cap_count(WHAT, "bytes of entries", entry_bytes, MAX_BATCH_BYTES)?;
@@ -195,6 +198,7 @@ impl BatchObject {
     }
 
     /// The entries.
+    #[must_use]
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.entries.iter().map(|span| &self.bytes[span.clone()])
     }

@@ -13,17 +13,22 @@
 //! A [`Chain`] has no thread, no clock and no files, and its calls block. It believes nothing that it has not checked: a
 //! batch has to continue its own tree and to make the root that it says, a head has to be signed and on the chain.
 
+mod anchor;
+mod heads;
+
 use std::io;
 use std::sync::Arc;
 
-use super::batch_object::{self, BatchHead, BatchObject, HEAD_BYTES, ID_BYTES, MAX_OBJECT_BYTES, WriterId};
+use super::batch_object::{self, BatchObject, ID_BYTES, MAX_OBJECT_BYTES, WriterId};
 use super::chain_error::ChainError;
 use super::layout::{self, BATCHES, HeadKind};
-use crate::bucket::{BucketError, Creation, MAX_LISTED, Object, Objects, Replacement, Tag};
-use crate::checkpoint::{self, Checkpoint, Origin, origin_hash};
+use crate::bucket::{BucketError, Creation, MAX_LISTED, Objects};
+use crate::checkpoint::{Origin, origin_hash};
 use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, TreeSize};
-use crate::note::{MAX_NOTE_BYTES, NoteKey};
-use crate::store::{Batch, Describe, MAX_BATCH_ENTRIES, SignedHead};
+use crate::note::NoteKey;
+use crate::store::{Batch, Describe, SignedHead};
+pub use heads::HeadReplaced;
+use heads::KnownHead;
 
 /// The number of times that one write is sent while its answers are unclear and the object is not there.
 const ATTEMPTS: usize = 2;
@@ -80,28 +85,12 @@ impl Followed {
 pub enum Appended {
     /// The batch is durable, and the next one goes after it.
     Done,
-    /// Another batch has the place: [`Chain::next`] has it. `by` may be this process, whose earlier attempt was done
+    /// Another batch has the place: [`Chain::next_batch`] has it. `by` may be this process, whose earlier attempt was done
     /// after all.
     Overtaken {
         /// The writer of that batch.
         by: WriterId,
     },
-}
-
-/// The outcome of [`Chain::replace_head`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadReplaced {
-    /// The head is durable.
-    Done,
-    /// There is another head of the same chain, which [`Chain::head`] has: a larger one, one of the same size with other
-    /// signatures, or a smaller one that somebody put in the place of the one that this process knew.
-    Overtaken,
-}
-
-/// A head as the bucket holds it.
-struct KnownHead {
-    signed: SignedHead,
-    tag: Tag,
 }
 
 /// The chain of batches as far as this process knows it, and its two heads.
@@ -183,7 +172,7 @@ impl Chain {
         self.options.writer
     }
 
-    /// A head as it was last read or written. It may be over more batches than are known; [`next`](Self::next) checks it
+    /// A head as it was last read or written. It may be over more batches than are known; [`next_batch`](Self::next_batch) checks it
     /// when it gets there.
     #[must_use]
     pub fn head(&self, kind: HeadKind) -> Option<&SignedHead> {
@@ -195,7 +184,7 @@ impl Chain {
     /// # Errors
     /// [`ChainError::BatchDamaged`] unless the batch continues this chain, [`ChainError::Forked`] if a head is not on it,
     /// [`ChainError::RolledBack`] if the chain ends before something that was seen, and the bucket's errors.
-    pub fn next(&mut self) -> Result<Option<Followed>, ChainError> {
+    pub fn next_batch(&mut self) -> Result<Option<Followed>, ChainError> {
         if let Some(object) = self.found.take() {
             return self.take(object).map(Some);
         }
@@ -232,15 +221,18 @@ impl Chain {
         let next = self.edge.next_index();
         // The key before the next one: `after` is exclusive.
         let after = next.get().checked_sub(1).and_then(LeafIndex::new).map(layout::batch);
-        let listing =
-            self.options.objects.list(BATCHES, after.as_deref().unwrap_or_default(), limit.min(MAX_LISTED))?;
+        let listing = self.options.objects.list(
+            BATCHES,
+            after.as_deref().unwrap_or_default(),
+            limit.min(MAX_LISTED),
+        )?;
         Ok(listing.objects.iter().filter_map(|listed| layout::parse_batch(&listed.key)).collect())
     }
 
     /// Takes in the batch at the end of the known chain, whose object the caller has read.
     ///
     /// # Errors
-    /// As [`next`](Self::next).
+    /// As [`next_batch`](Self::next_batch).
     pub fn accept(&mut self, bytes: Vec<u8>) -> Result<Followed, ChainError> {
         let key = layout::batch(self.edge.next_index());
         self.take(parse(&key, bytes)?)
@@ -269,7 +261,8 @@ impl Chain {
         // 2. ENCODE. The nonce tells this attempt from all others, also from an earlier one of this process with the same
         // entries. A crash before the next step leaves nothing behind.
         let nonce = (self.options.nonces)().map_err(ChainError::Randomness)?;
-        let bytes = batch_object::encode(self.origin_hash, batch, self.edge.root(), self.options.writer, nonce);
+        let bytes =
+            batch_object::encode(self.origin_hash, batch, self.edge.root(), self.options.writer, nonce);
         self.is_end_known = false;
         let mut detail = String::new();
         for _ in 0..ATTEMPTS {
@@ -301,102 +294,6 @@ impl Chain {
         Err(ChainError::Unclear { key, detail })
     }
 
-    /// Reads a head. Returns true if it is another than the known one.
-    ///
-    /// # Errors
-    /// [`ChainError::RolledBack`] if it is smaller than the known one, [`ChainError::HeadDamaged`],
-    /// [`ChainError::HeadMissing`], [`ChainError::Forked`], the bucket's errors and those of `root_at`.
-    pub fn read_head<E: From<ChainError>>(
-        &mut self,
-        kind: HeadKind,
-        root_at: impl Fn(TreeSize) -> Result<Hash, E>,
-    ) -> Result<bool, E> {
-        let object = self.get_head(kind)?;
-        let is_new = self.adopt(kind, object, root_at)?;
-        self.is_head_known[kind as usize] = true;
-        Ok(is_new)
-    }
-
-    /// Replaces the [known head](Self::head) by a later one of this chain. All tiles of the new one have to be in the
-    /// bucket before. `root_at` is as for [`open`](Self::open).
-    ///
-    /// # Errors
-    /// [`ChainError::Forked`] and [`ChainError::HeadDamaged`] if the head in the bucket, or the new one, is not one of this
-    /// chain; [`ChainError::RolledBack`] if the one in the bucket is smaller than it was; [`ChainError::Unclear`] if the
-    /// new one may be durable, now or later; the bucket's errors and those of `root_at`.
-    pub fn replace_head<E: From<ChainError>>(
-        &mut self,
-        kind: HeadKind,
-        note: &[u8],
-        root_at: impl Fn(TreeSize) -> Result<Hash, E>,
-    ) -> Result<HeadReplaced, E> {
-        let key = kind.as_str();
-        // 1. CHECK. Nothing is shown to the world that is not on the chain, whoever asks for it.
-        let new = self.parse_head(kind, note.to_vec())?;
-        if new.head.size > self.edge.size() {
-            let seen = format!("a head of {} leaves over batches up to {}", new.head.size, self.edge.size());
-            return Err(ChainError::HeadDamaged { key: key.to_owned(), detail: seen }.into());
-        }
-        self.check_root(kind, &new.head, &root_at)?;
-        // 2. LOOK, after an unclear answer: what it was about may be there.
-        if !self.is_head_known[kind as usize]
-            && let Some(outcome) = self.look_for(kind, &new, &root_at)?
-        {
-            return Ok(outcome);
-        }
-        let mut detail = String::new();
-        for _ in 0..ATTEMPTS {
-            let known = self.heads[kind as usize].as_ref();
-            if known.is_some_and(|known| known.signed.head.size > new.head.size) {
-                return Ok(HeadReplaced::Overtaken);
-            }
-            self.is_head_known[kind as usize] = false;
-            // 3. REPLACE. A crash leaves the old head or the new one. The new one covers durable batches and tiles, so it
-            // does no harm even if it comes late: the tag lets it replace the old one only.
-            let replaced = match known {
-                Some(known) => self.options.objects.replace(key, note, &known.tag, &layout::HEAD),
-                None => self.options.objects.create(key, note, &layout::HEAD).map(|created| match created {
-                    Creation::Created(tag) => Replacement::Replaced(tag),
-                    Creation::Exists => Replacement::Stale,
-                }),
-            };
-            match replaced {
-                Ok(Replacement::Replaced(tag)) => {
-                    self.set_head(kind, new, tag);
-                    return Ok(HeadReplaced::Done);
-                }
-                Ok(Replacement::Stale | Replacement::Missing) => "the bucket has another".clone_into(&mut detail),
-                Err(error) if error.may_be_done() => detail = error.to_string(),
-                Err(error) => return Err(ChainError::Bucket(error).into()),
-            }
-            // 4. READ, as for a batch.
-            if let Some(outcome) = self.look_for(kind, &new, &root_at)? {
-                return Ok(outcome);
-            }
-            // 5. AGAIN: it is the old one still.
-        }
-        self.is_head_known[kind as usize] = false;
-        Err(ChainError::Unclear { key: key.to_owned(), detail }.into())
-    }
-
-    /// Reads a head that this process tries to replace by `new`. `None` if it is still the known one.
-    fn look_for<E: From<ChainError>>(
-        &mut self,
-        kind: HeadKind,
-        new: &SignedHead,
-        root_at: impl Fn(TreeSize) -> Result<Hash, E>,
-    ) -> Result<Option<HeadReplaced>, E> {
-        let object = self.get_head(kind).map_err(|error| unclear(kind.as_str(), error))?;
-        let is_mine = object.as_ref().is_some_and(|object| object.bytes == new.note);
-        let is_new = self.adopt(kind, object, root_at)?;
-        self.is_head_known[kind as usize] = true;
-        Ok(match (is_mine, is_new) {
-            (true, _) => Some(HeadReplaced::Done),
-            (false, true) => Some(HeadReplaced::Overtaken),
-            (false, false) => None,
-        })
-    }
-
     fn get_batch(&self, key: &str) -> Result<Option<BatchObject>, ChainError> {
         match self.options.objects.get(key, MAX_OBJECT_BYTES) {
             Ok(object) => object.map(|object| parse(key, object.bytes)).transpose(),
@@ -412,17 +309,7 @@ impl Chain {
         self.get_batch(key).map_err(|error| unclear(key, error))
     }
 
-    fn get_head(&self, kind: HeadKind) -> Result<Option<Object>, ChainError> {
-        let key = kind.as_str();
-        self.options.objects.get(key, MAX_NOTE_BYTES).map_err(|error| match error {
-            BucketError::TooLarge { .. } => {
-                ChainError::HeadDamaged { key: key.to_owned(), detail: error.to_string() }
-            }
-            error => error.into(),
-        })
-    }
-
-    /// Keeps a batch of somebody else for [`next`](Self::next).
+    /// Keeps a batch of somebody else for [`next_batch`](Self::next_batch).
     fn overtaken(&mut self, object: BatchObject) -> Appended {
         let by = object.head().writer;
         self.found = Some(object);
@@ -443,151 +330,38 @@ impl Chain {
             return Err(ChainError::HeadMissing { key: HeadKind::Published.as_str().to_owned() });
         }
         let head = object.head();
-        let wrong = |detail: String| ChainError::BatchDamaged { key: layout::batch(self.edge.next_index()), detail };
+        let wrong =
+            |detail: String| ChainError::BatchDamaged { key: layout::batch(self.edge.next_index()), detail };
         if head.origin != self.origin_hash {
             let (expected, seen) = (self.origin_hash.to_hex(), head.origin.to_hex());
-            return Err(wrong(format!("expected a batch of the log whose origin hashes to {expected}, saw {seen}")));
+            return Err(wrong(format!(
+                "expected a batch of the log whose origin hashes to {expected}, saw {seen}"
+            )));
         }
         if head.first != self.edge.next_index() {
             return Err(wrong(format!("expected its first index to be that of its key, saw {}", head.first)));
         }
         let root = self.edge.root();
         if head.before != root {
-            return Err(wrong(format!("expected a batch on top of root {root}, saw one on top of {}", head.before)));
+            return Err(wrong(format!(
+                "expected a batch on top of root {root}, saw one on top of {}",
+                head.before
+            )));
         }
         let leaf_hashes: Vec<Hash> = object.entries().map(Hash::leaf).collect();
         let growth = self.edge.grow(&leaf_hashes);
         let after = growth.edge.root();
         if head.after != after {
-            return Err(wrong(format!("expected the root {}, as it says, saw entries that make {after}", head.after)));
+            return Err(wrong(format!(
+                "expected the root {}, as it says, saw entries that make {after}",
+                head.after
+            )));
         }
         self.check_heads_over(&leaf_hashes)?;
         self.edge = growth.edge.clone();
         self.seen = self.seen.max(self.edge.size());
         (self.is_end_known, self.found) = (false, None);
         Ok(Followed { object, leaf_hashes, growth })
-    }
-
-    /// Checks the heads that cover some of the new leaves and no more.
-    fn check_heads_over(&self, leaf_hashes: &[Hash]) -> Result<(), ChainError> {
-        for kind in HeadKind::ALL {
-            let Some(SignedHead { head, .. }) = self.head(kind) else { continue };
-            let covered = head.size.get().checked_sub(self.edge.size().get());
-            let covered = covered.and_then(|covered| usize::try_from(covered).ok());
-            if let Some(leaves) = covered.and_then(|covered| leaf_hashes.get(..covered)) {
-                let mut edge = self.edge.clone();
-                edge.extend(leaves);
-                check_equal(kind, head, edge.root())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks what was read under a head's key, and makes it the known head. Returns true if it is another than before.
-    fn adopt<E: From<ChainError>>(
-        &mut self,
-        kind: HeadKind,
-        object: Option<Object>,
-        root_at: impl Fn(TreeSize) -> Result<Hash, E>,
-    ) -> Result<bool, E> {
-        let key = kind.as_str();
-        let known = &mut self.heads[kind as usize];
-        let Some(Object { bytes, tag }) = object else {
-            let lost = ChainError::HeadMissing { key: key.to_owned() };
-            return if known.is_some() { Err(lost.into()) } else { Ok(false) };
-        };
-        if let Some(known) = known.as_mut().filter(|known| known.signed.note == bytes) {
-            known.tag = tag;
-            return Ok(false);
-        }
-        let signed = self.parse_head(kind, bytes)?;
-        if let Some(SignedHead { head, .. }) = self.head(kind).filter(|known| known.head.size > signed.head.size) {
-            let expected = format!("{key} with a head of {} leaves or more", head.size);
-            let seen = format!("one of {}", signed.head.size);
-            return Err(ChainError::RolledBack { expected, seen }.into());
-        }
-        self.check_root(kind, &signed.head, root_at)?;
-        self.set_head(kind, signed, tag);
-        Ok(true)
-    }
-
-    fn set_head(&mut self, kind: HeadKind, signed: SignedHead, tag: Tag) {
-        self.seen = self.seen.max(signed.head.size);
-        self.heads[kind as usize] = Some(KnownHead { signed, tag });
-        self.is_head_known[kind as usize] = true;
-    }
-
-    fn parse_head(&self, kind: HeadKind, note: Vec<u8>) -> Result<SignedHead, ChainError> {
-        let wrong = |detail: String| ChainError::HeadDamaged { key: kind.as_str().to_owned(), detail };
-        let head = if self.options.keys.is_empty() {
-            checkpoint::read_unverified(&note).map_err(|e| wrong(e.to_string()))?.0
-        } else {
-            checkpoint::open(&note, &self.options.keys).map_err(|e| wrong(e.to_string()))?.get().clone()
-        };
-        if head.origin != self.options.origin {
-            return Err(wrong(format!("expected a head of {}, saw one of {}", self.options.origin, head.origin)));
-        }
-        Ok(SignedHead { head, note })
-    }
-
-    /// Checks a head against the known batches, if it is over no more than them.
-    fn check_root<E: From<ChainError>>(
-        &self,
-        kind: HeadKind,
-        head: &Checkpoint,
-        root_at: impl Fn(TreeSize) -> Result<Hash, E>,
-    ) -> Result<(), E> {
-        let root = match head.size {
-            size if size > self.edge.size() => return Ok(()),
-            size if size == self.edge.size() => self.edge.root(),
-            TreeSize::ZERO => Hash::EMPTY_ROOT,
-            size => root_at(size)?,
-        };
-        Ok(check_equal(kind, head, root)?)
-    }
-
-    /// Checks that a batch in the bucket ends where the known tree ends, with its root.
-    fn check_anchor(&self) -> Result<(), ChainError> {
-        let size = self.edge.size();
-        let expected = || format!("a batch that ends at tree size {size} with root {}", self.edge.root());
-        let Some(first) = self.last_batch_before(size)? else {
-            let seen = if size == TreeSize::ZERO { return Ok(()) } else { "none near it".to_owned() };
-            return Err(ChainError::RolledBack { expected: expected(), seen });
-        };
-        let key = layout::batch(first);
-        let damaged = |detail: String| ChainError::BatchDamaged { key: key.clone(), detail };
-        let Some(object) = self.options.objects.get_range(&key, 0, HEAD_BYTES)? else {
-            return Err(damaged("it was listed, and is missing".to_owned()));
-        };
-        // A head without its checksum will do: it has to say the root that this process has computed itself.
-        let head = BatchHead::parse(&object.bytes).map_err(|e| damaged(e.to_string()))?;
-        if head.end() < size {
-            let seen = format!("{key}, which ends at {}, as the last one before it", head.end());
-            return Err(ChainError::RolledBack { expected: expected(), seen });
-        }
-        if (head.origin, head.end(), head.after) != (self.origin_hash, size, self.edge.root()) {
-            let seen = format!("one that ends at {} with root {}", head.end(), head.after);
-            return Err(damaged(format!("expected {}, saw {seen}", expected())));
-        }
-        Ok(())
-    }
-
-    /// The first index of the last batch that begins before `size`. It holds less than [`MAX_BATCH_ENTRIES`] entries more.
-    fn last_batch_before(&self, size: TreeSize) -> Result<Option<LeafIndex>, ChainError> {
-        let begin = size.get().checked_sub(MAX_BATCH_ENTRIES as u64 + 1).and_then(LeafIndex::new);
-        let mut after = begin.map(layout::batch).unwrap_or_default();
-        let mut last = None;
-        while size > TreeSize::ZERO {
-            let listing = self.options.objects.list(BATCHES, &after, MAX_LISTED)?;
-            let firsts = listing.objects.iter().filter_map(|listed| layout::parse_batch(&listed.key));
-            let (before, later): (Vec<_>, Vec<_>) = firsts.partition(|first| size.contains(*first));
-            last = before.last().copied().or(last);
-            match listing.objects.last() {
-                Some(listed) if listing.more && later.is_empty() => after.clone_from(&listed.key),
-                _ => break,
-            }
-        }
-        Ok(last)
     }
 }
 
@@ -598,13 +372,9 @@ fn parse(key: &str, bytes: Vec<u8>) -> Result<BatchObject, ChainError> {
 
 /// The error of a write that is unclear because of `error`, in reading it back.
 fn unclear(key: &str, error: ChainError) -> ChainError {
-    if error.is_damage() { error } else { ChainError::Unclear { key: key.to_owned(), detail: error.to_string() } }
-}
-
-fn check_equal(kind: HeadKind, head: &Checkpoint, root: Hash) -> Result<(), ChainError> {
-    if head.root == root {
-        return Ok(());
+    if error.is_damage() {
+        error
+    } else {
+        ChainError::Unclear { key: key.to_owned(), detail: error.to_string() }
     }
-    let (key, expected, seen) = (kind.as_str().to_owned(), head.root.to_base64(), root.to_base64());
-    Err(ChainError::Forked { key, size: head.size, expected, seen })
 }

@@ -13,7 +13,9 @@ pub enum ChainError {
     #[error(transparent)]
     Bucket(#[from] BucketError),
     /// A write may have been done, and reading the object did not tell.
-    #[error("could not tell whether {key} was written: {detail}; it is read again before anything else is written")]
+    #[error(
+        "could not tell whether {key} was written: {detail}; it is read again before anything else is written"
+    )]
     Unclear {
         /// The object.
         key: String,

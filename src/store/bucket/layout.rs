@@ -109,7 +109,8 @@ mod tests {
             check_key(key).unwrap();
         }
         let nine = "9".repeat(20);
-        for other in ["", "1", "0000000000000000000", "000000000000000000000", "+0000000000000000001", &nine] {
+        for other in ["", "1", "0000000000000000000", "000000000000000000000", "+0000000000000000001", &nine]
+        {
             assert_eq!(parse_batch(&format!("batch/{other}")), None, "{other}");
         }
         // 2^63 - 1 is a tree size, and no leaf's index.

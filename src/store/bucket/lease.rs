@@ -183,8 +183,8 @@ impl Lease {
     pub fn due(&self, now: Instant) -> Instant {
         match self.decision(now) {
             Decision::Take => now,
-            // Written a third of its length ago.
-            Decision::Hold(until) => until - self.length + self.length / 3,
+            // Two thirds before it runs out; at once, if it is as old as that.
+            Decision::Hold(until) => until.checked_sub(self.length / 3 * 2).unwrap_or(now),
             // At least thrice in its length, to see that it was given up.
             Decision::Wait(until) => until.min(now + self.length / 3),
         }

@@ -128,7 +128,8 @@ impl Keeping {
         let due = if is_wanted { self.lease.due(begun) } else { begun + self.lease.length() / 3 };
         let due = due.max(begun + LEAST_PAUSE);
         while !inner.must_stop && inner.is_wanted == is_wanted {
-            let Some(pause) = due.checked_duration_since(Instant::now()).filter(|pause| !pause.is_zero()) else {
+            let Some(pause) = due.checked_duration_since(Instant::now()).filter(|pause| !pause.is_zero())
+            else {
                 break;
             };
             inner = self.shared.changed.wait_timeout(inner, pause).expect("no panic while it is held").0;
@@ -145,7 +146,9 @@ impl Keeping {
         let state = &mut inner.state;
         let held = matches!(decision, Decision::Hold(_));
         match (state.held_until.is_some(), held) {
-            (false, true) => tracing::info!(term = self.lease.term(), "this server holds the lease, and appends"),
+            (false, true) => {
+                tracing::info!(term = self.lease.term(), "this server holds the lease, and appends");
+            }
             (true, false) => tracing::warn!("this server does not hold the lease any more"),
             _ => {}
         }

@@ -155,7 +155,10 @@ fn every_broken_rule_is_said() {
     }
     let mut unsealed = bytes.clone();
     unsealed[150] ^= 1;
-    assert!(refused(unsealed).ends_with("expected the SHA-256 of everything before as its last 32 bytes, saw another"));
+    assert!(
+        refused(unsealed)
+            .ends_with("expected the SHA-256 of everything before as its last 32 bytes, saw another")
+    );
 }
 
 #[test]
@@ -178,7 +181,8 @@ fn the_caps_come_before_the_parsing_and_the_largest_batch_fits() {
     full[48..52].copy_from_slice(&514_u32.to_be_bytes());
     full.extend_from_slice(&[0; 32]);
     let error = refused(seal(full));
-    let expected = format!("expected at most {MAX_BATCH_BYTES} bytes of entries, saw {}", MAX_BATCH_BYTES + 1);
+    let expected =
+        format!("expected at most {MAX_BATCH_BYTES} bytes of entries, saw {}", MAX_BATCH_BYTES + 1);
     assert!(error.ends_with(&expected), "{error}");
 }
 

@@ -7,6 +7,7 @@
 //! ```text
 //! cli          the `treehead` program
 //! load         the load generator
+//! rebuild      compares an artifact with a rebuilt one
 //! monitor      follows a log, re-hashes all of it, and tells events
 //! witness      remembers one head of each log, and cosigns only consistent growth
 //! server       the log's HTTP API
@@ -112,6 +113,8 @@ pub mod merkle;
 pub mod monitor;
 pub mod note;
 pub mod proof;
+#[cfg(feature = "client")]
+pub mod rebuild;
 pub mod release;
 #[cfg(feature = "server")]
 pub mod sequencer;

@@ -10,7 +10,7 @@ use syn::visit::{self, Visit};
 const CORE: [&str; 7] = ["format", "merkle", "note", "checkpoint", "release", "proof", "endpoint"];
 /// The other rooms, and the rooms that each may import besides the core. `endpoint's I/O` means the endpoint's modules
 /// behind the feature `client`.
-const ROOMS: [(&str, &str); 15] = [
+const ROOMS: [(&str, &str); 16] = [
     ("clock", ""),
     ("disk", ""),
     ("http", "clock disk"),
@@ -25,7 +25,11 @@ const ROOMS: [(&str, &str); 15] = [
     ("monitor", "clock disk http client"),
     ("load", "clock disk client"),
     ("signing", ""),
-    ("cli", "clock disk http client bucket store sequencer feeder server witness monitor load signing"),
+    ("rebuild", ""),
+    (
+        "cli",
+        "clock disk http client bucket store sequencer feeder server witness monitor load signing rebuild",
+    ),
 ];
 /// Crates, and types in hash order, that the core does not use. Only with a standard library, it may ask `std::arch` what
 /// the processor can do.

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 /// The chapters that are drawn, by the beginnings of their titles.
-const CHAPTERS: [&str; 3] = ["An endpoint checks", "Forgeries are refused", "Somebody watches"];
+const CHAPTERS: [&str; 4] =
+    ["An endpoint checks", "Three others rebuild", "Forgeries are refused", "Somebody watches"];
 /// Characters in a row.
 const COLUMNS: usize = 64;
 const LINE: usize = 20;

@@ -1,5 +1,5 @@
 //! The README's tour, run as a new user would: every command of its `console` blocks, in order, in an empty folder,
-//! with the output that it shows. Only the ports differ, so that the test disturbs nobody.
+//! with the output that it shows; and docs/rebuilds.md, likewise. Only the ports differ, so that the test disturbs nobody.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -59,10 +59,11 @@ fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// The addresses of the README, and free ones for them. Those of the witnesses differ in their last digit.
-fn addresses() -> BTreeMap<String, String> {
-    let begin = u16::try_from(std::process::id() % 800).expect("small");
-    let tens = (2_000..2_900).map(|tens| 2_000 + (tens - 2_000 + begin) % 900);
+/// The addresses of a document, and free ones for them. Those of the witnesses differ in their last digit. Documents that
+/// run at the same time have their own.
+fn addresses(document: u16) -> BTreeMap<String, String> {
+    let begin = u16::try_from(std::process::id() % 400).expect("small");
+    let tens = (0..450).map(|tens| 2_000 + 450 * document + (tens + begin) % 450);
     let mut free = tens.filter(|tens| (1..=6).all(|digit| is_free(tens * 10 + digit)));
     let tens = free.next().expect("six free ports in a row");
     let others = ["8080", "8081", "9100"].iter().zip(4_u16..);
@@ -159,13 +160,21 @@ fn matches(shown: &str, line: &str) -> bool {
 
 #[test]
 fn the_tour_of_the_readme_runs_as_it_is_written() {
-    let steps = steps(README);
-    assert!(steps.len() > 20, "{steps:#?}");
+    runs_as_it_is_written(&steps(README), 20, 0);
+}
+
+#[test]
+fn the_page_about_rebuilds_runs_as_it_is_written() {
+    runs_as_it_is_written(&steps(include_str!("../docs/rebuilds.md")), 15, 1);
+}
+
+fn runs_as_it_is_written(steps: &[Step], at_least: usize, document: u16) {
+    assert!(steps.len() > at_least, "{steps:#?}");
     let dir = tempfile::tempdir().expect("a directory");
     let home = dir.path().join("tour");
     fs::create_dir(&home).expect("a folder");
-    let addresses = addresses();
-    run(&script(&steps, &addresses), &home);
+    let addresses = addresses(document);
+    run(&script(steps, &addresses), &home);
     let read = |name: String| fs::read_to_string(dir.path().join(name)).unwrap_or_default();
     let so_far = |at: usize| {
         (0..=at)

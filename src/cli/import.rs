@@ -21,10 +21,10 @@ Examples:
   treehead import sha256:<hex>.jsonl --log http://127.0.0.1:8080 --key importer.pem
   treehead import attestations.json --log http://127.0.0.1:8080 --key importer.pem
 
-The log knows neither the keys of Sigstore nor the authority that certifies them. So the publisher whose
-key is given signs a statement that it found the bundle; envelope and certificate are inside, as
-evidence. Nobody checks them, and everything that shows the statement says so. It needs the right
-`imported`. Each bundle gets a proof file FILE.imported-N.tlog-proof.")]
+The log knows neither the keys of Sigstore nor the authority that certifies them. So the publisher
+whose key is given signs a statement that it found the bundle; envelope and certificate are inside,
+as evidence. Nobody checks them, and everything that shows the statement says so. It needs the
+right `imported`. Each bundle gets a proof file FILE.imported-N.tlog-proof.")]
 pub struct Import {
     /// A bundle, bundles one a line, or a list of attestations from npm's registry or GitHub's API
     #[arg(value_name = "BUNDLE")]

@@ -29,6 +29,7 @@ mod policy;
 mod prove;
 mod publish;
 mod publisher;
+mod rebuild_check;
 mod releases_file;
 mod remedies;
 mod repair;
@@ -101,6 +102,7 @@ enum Command {
     Attest(attest::args::Attest),
     Open(open::Open),
     Import(import::Import),
+    RebuildCheck(rebuild_check::RebuildCheck),
     Prove(prove::Prove),
     Verify(verify::args::Verify),
     Gate(gate::args::Gate),
@@ -166,6 +168,7 @@ fn run(command: Command, json: bool) -> CliResult {
         Command::Attest(args) => attest::run(&args, json),
         Command::Open(args) => open::run(&args, json),
         Command::Import(args) => import::run(&args, json),
+        Command::RebuildCheck(args) => rebuild_check::run(&args, json),
         Command::Prove(args) => prove::run(&args, json),
         Command::Verify(args) => verify::run(&args, json),
         Command::Gate(args) => gate::run(&args, json),

@@ -16,15 +16,15 @@ use crate::release::{Disclosure, Opening};
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
 Examples:
-  treehead open scanner-4.2.0.tar.gz.review.tlog-proof --findings findings.txt.openings --finding 2 \\
-      --log http://127.0.0.1:8080 --key centre.pem
-  treehead open scanner-4.2.0.tar.gz.review.tlog-proof --findings findings.txt.openings --finding 1 \\
-      --to 'Ministry of Examples' --give finding-1.openings \\
+  treehead open scanner-4.2.0.tar.gz.review.tlog-proof --findings findings.txt.openings \\
+      --finding 2 --log http://127.0.0.1:8080 --key centre.pem
+  treehead open scanner-4.2.0.tar.gz.review.tlog-proof --findings findings.txt.openings \\
+      --finding 1 --to 'Ministry of Examples' --give finding-1.openings \\
       --log http://127.0.0.1:8080 --key centre.pem
 
-The first puts the finding and its salt into the log, where everybody reads them, for ever. The second
-puts there only that this party was shown the finding; finding-1.openings is for the party, which checks
-it with `treehead verify-statement`.")]
+The first puts the finding and its salt into the log, where everybody reads them, for ever. The
+second puts there only that this party was shown the finding; finding-1.openings is for the party,
+which checks it with `treehead verify-statement`.")]
 pub struct Open {
     /// Proof file of the review
     #[arg(value_name = "REVIEW.tlog-proof")]

@@ -22,8 +22,8 @@ Examples:
   treehead verify-statement finding-1.disclosure.tlog-proof --policy endpoint.policy \\
       --review scanner-4.2.0.tar.gz.review.tlog-proof --opening finding-1.openings
 
-It says that the statement is in the log, under a quorum of witnesses, by publishers with the right to
-make it. What it says is for you to judge: `treehead verify` decides about releases.")]
+It says that the statement is in the log, under a quorum of witnesses, by publishers with the right
+to make it. What it says is for you to judge: `treehead verify` decides about releases.")]
 pub struct VerifyStatement {
     /// Proof file of the statement
     #[arg(value_name = "PROOF")]

@@ -73,20 +73,57 @@ pub fn hash_reader(from: &mut impl io::Read) -> io::Result<(Hash, u64)> {
 }
 
 fn hash_with(path: &Path, buffer: &mut [u8]) -> Result<Hash, ArtifactError> {
-    let io = FileError::new("read", path);
-    let stamp = |file: &File| {
-        file.metadata()
-            .map(|m| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
-    };
-    let mut file = open_plain(path).map_err(&io)?;
-    let before = stamp(&file).map_err(&io)?;
-    let (digest, length) = hash_all(&mut file, buffer).map_err(&io)?;
-    // By name, too: a build that replaces the file leaves the open one as it was.
-    let after = open_plain(path).and_then(|file| stamp(&file)).map_err(&io)?;
-    if before != after || length != before.2 {
-        return Err(ArtifactError::Changed { path: path.to_owned() });
-    }
+    let steady = SteadyFile::open(path)?;
+    let (digest, length) = hash_all(&mut steady.file(), buffer).map_err(FileError::new("read", path))?;
+    steady.check(length)?;
     Ok(digest)
+}
+
+/// A file that is read once, and must not change meanwhile.
+pub(crate) struct SteadyFile<'a> {
+    path: &'a Path,
+    file: File,
+    stamp: Stamp,
+}
+
+/// What changes with a file's content: device, inode, length and times.
+type Stamp = (u64, u64, u64, i64, i64, i64, i64);
+
+impl<'a> SteadyFile<'a> {
+    /// Opens a regular file.
+    pub fn open(path: &'a Path) -> Result<Self, FileError> {
+        let (file, stamp) = Self::look(path)?;
+        Ok(Self { path, file, stamp })
+    }
+
+    fn look(path: &Path) -> Result<(File, Stamp), FileError> {
+        let stamp = |file: &File| {
+            file.metadata()
+                .map(|m| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()))
+        };
+        let looked = open_plain(path).and_then(|file| stamp(&file).map(|stamp| (file, stamp)));
+        looked.map_err(FileError::new("read", path))
+    }
+
+    /// The open file.
+    pub const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The number of its bytes when it was opened.
+    pub const fn bytes(&self) -> u64 {
+        self.stamp.2
+    }
+
+    /// Checks that it is as it was when it was opened, and that all `length` bytes of it were read.
+    pub fn check(&self, length: u64) -> Result<(), ArtifactError> {
+        // By name: a build that replaces the file leaves the open one as it was.
+        let (_, after) = Self::look(self.path)?;
+        if self.stamp != after || length != self.bytes() {
+            return Err(ArtifactError::Changed { path: self.path.to_owned() });
+        }
+        Ok(())
+    }
 }
 
 fn hash_all(from: &mut impl io::Read, buffer: &mut [u8]) -> io::Result<(Hash, u64)> {

@@ -63,6 +63,14 @@ pub enum FolderError {
 /// # Errors
 /// [`FolderError`], at the first thing in byte order that a manifest can't have.
 pub fn manifest_of_folder(dir: &Path) -> Result<FileManifest, FolderError> {
+    let (paths, names): (Vec<PathBuf>, Vec<String>) = files_of_folder(dir)?.into_iter().unzip();
+    let hashed = hash_artifacts(&paths).into_iter().zip(names).map(|(hashed, name)| Ok((name, hashed?)));
+    let files = hashed.collect::<Result<Vec<_>, ArtifactError>>()?;
+    FileManifest::new(files).map_err(|source| FolderError::Folder { dir: dir.to_owned(), source })
+}
+
+/// Lists all regular files of a folder, each with its name in the manifest.
+pub(crate) fn files_of_folder(dir: &Path) -> Result<Vec<(PathBuf, String)>, FolderError> {
     let mut files = Vec::new();
     walk(dir, &mut |path, name| {
         let name = name?;
@@ -70,10 +78,7 @@ pub fn manifest_of_folder(dir: &Path) -> Result<FileManifest, FolderError> {
         files.push((path, name));
         Ok(())
     })?;
-    let (paths, names): (Vec<PathBuf>, Vec<String>) = files.into_iter().unzip();
-    let hashed = hash_artifacts(&paths).into_iter().zip(names).map(|(hashed, name)| Ok((name, hashed?)));
-    let files = hashed.collect::<Result<Vec<_>, ArtifactError>>()?;
-    FileManifest::new(files).map_err(|source| FolderError::Folder { dir: dir.to_owned(), source })
+    Ok(files)
 }
 
 /// A file that differs from a manifest.

@@ -78,6 +78,8 @@ pub use withdrawal_search::{
 pub use withdrawn::{ProvenWithdrawal, logged_withdrawal, verify_withdrawal};
 
 #[cfg(feature = "client")]
+pub(crate) use artifact_file::SteadyFile;
+#[cfg(feature = "client")]
 pub use artifact_file::{ArtifactError, hash_artifact, hash_artifacts, hash_reader};
 #[cfg(feature = "client")]
 pub use check::{Accepted, Checked, Online, Verdict};
@@ -85,6 +87,8 @@ pub use check::{Accepted, Checked, Online, Verdict};
 pub use check_error::{CheckError, FoundFork, Notice, ShownHead};
 #[cfg(feature = "client")]
 pub use endpoint_file::OpenError;
+#[cfg(feature = "client")]
+pub(crate) use folder::files_of_folder;
 #[cfg(feature = "client")]
 pub use folder::{
     Difference, FolderDifferences, FolderError, compare_files, compare_folder, manifest_of_folder,

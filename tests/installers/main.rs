@@ -1,5 +1,5 @@
 //! The hooks of `integrations/`, called as the installers call them: apt and dpkg for real, in a root of their own; the
-//! others by their protocols. Where a program is missing, the test is ignored, with the reason;
+//! others by their protocols; and the script for rebuilderd. Where a program is missing, the test is ignored, with the reason;
 //! `TREEHEAD_REQUIRE_INSTALLERS=1` makes that a failure.
 
 #![allow(clippy::unnecessary_wraps, reason = "tests that libtest-mimic runs have one type")]
@@ -15,6 +15,7 @@ mod containerd;
 mod machine;
 mod pipelines;
 mod rauc;
+mod rebuilderd;
 
 use std::process::ExitCode;
 
@@ -33,5 +34,7 @@ fn main() -> ExitCode {
         pipelines::gitlabs_jobs_publish_and_verify,
         pipelines::githubs_actions_publish_and_verify,
         rauc::a_bundle_installs_only_if_each_file_of_it_is_logged,
+        rebuilderd::a_link_that_does_not_hold_makes_no_summary,
+        rebuilderd::what_rebuilderd_found_becomes_a_summary,
     ])
 }

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         submitted::a_statement_is_written_signed_elsewhere_and_submitted,
         submitted::what_was_not_signed_rightly_is_not_sent,
         submitted::an_envelope_goes_in_as_it_was_signed,
+        submitted::a_summary_is_signed_elsewhere_and_submitted,
         submitted::a_statement_needs_a_number_and_a_log,
         tools::openssl_signs_as_a_command_and_by_hand,
         tools::openssl_signs_with_rsa_pss,

@@ -133,6 +133,45 @@ pub fn an_envelope_goes_in_as_it_was_signed() -> Outcome {
     Ok(Completion::Completed)
 }
 
+/// What a rebuilder found, as its own tool states and signs it.
+pub fn a_summary_is_signed_elsewhere_and_submitted() -> Outcome {
+    if !has("openssl") {
+        return ignored("there is no openssl", REQUIRED);
+    }
+    let mut signing = Signing::new();
+    signing.world.run("keygen publisher --name rebuilder --out rebuilder.pem").done();
+    let rights = "--purl pkg:generic/example/* --kind verification-summary";
+    signing.world.run(&format!("publisher add log --name rebuilder --key rebuilder.pub {rights}")).done();
+    signing.server.hang_up();
+    let world = &signing.world;
+    std::fs::create_dir(world.path("rebuilt")).expect("a folder");
+    world.write("rebuilt/artifact", "a scanner");
+    let about = "--verifier https://r.example.com --resource pkg:generic/example/scanner@9.0";
+    world.run(&format!("rebuild-check artifact rebuilt/artifact --summary summary.json {about}")).done();
+    let predicate: Value = serde_json::from_slice(&world.read("summary.json")).expect("JSON");
+    let digest = predicate["urn:treehead:rebuild:v1"]["artifact"]["sha256"].clone();
+    let statement = json!({
+        "_type": "https://in-toto.io/Statement/v1", "predicate": predicate,
+        "predicateType": "https://slsa.dev/verification_summary/v1",
+        "subject": [{ "name": "artifact", "digest": { "sha256": digest } }],
+    });
+    let payload = serde_json::to_string_pretty(&statement).expect("JSON");
+    world.write("statement.json", &payload);
+    world.write("message", format!("DSSEv1 28 application/vnd.in-toto+json {} {payload}", payload.len()));
+    let signed = "--signature statement.sig --public-key rebuilder.pub --policy log/endpoint.policy";
+    // The vendor may publish, but not judge.
+    sign(&signing, "message", "publisher.pem", "statement.sig");
+    world
+        .run(&submit(&signing, &signed.replace("rebuilder", "publisher")))
+        .refused("publisher-not-permitted");
+    sign(&signing, "message", "rebuilder.pem", "statement.sig");
+    world.run(&submit(&signing, signed)).done();
+    let check = "verify-statement artifact.tlog-proof --policy log/endpoint.policy --file artifact";
+    let told = world.run(check).done();
+    assert!(told.stdout.contains("REBUILT_IDENTICAL"), "{told:?}");
+    Ok(Completion::Completed)
+}
+
 pub fn a_statement_needs_a_number_and_a_log() -> Outcome {
     let signing = Signing::new();
     let world = &signing.world;

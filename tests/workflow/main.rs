@@ -32,6 +32,7 @@ mod program;
 mod prove;
 mod publish;
 mod quorums;
+mod rebuilds;
 mod reload;
 mod rotation;
 mod scarce;

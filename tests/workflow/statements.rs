@@ -264,3 +264,33 @@ fn base64(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::prelude::BASE64_STANDARD.encode(bytes)
 }
+
+/// Types commands into a shell in the world's directory.
+fn typed(world: &World, commands: &str) -> Ran {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_treehead")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
+    let mut bash = std::process::Command::new("bash");
+    let output = bash.args(["-e", "-c", commands]).current_dir(world.path("")).env("PATH", path).output();
+    let output = output.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran { exit: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[test]
+fn the_first_lines_of_the_page_run_as_they_are_written() {
+    const PAGE: &str = include_str!("../../docs/statements.md");
+    let world = World::new();
+    world.run("keygen publisher --name maker --out vendor.pem").done();
+    let right = PAGE.split('`').find(|code| code.starts_with("treehead publisher add ")).unwrap();
+    // The log is there already, and its publisher has this name.
+    typed(&world, &right.replace(" mylog ", " log ").replace("--name vendor", "--name maker")).done();
+    let server = world.serve();
+    world.write("scanner-4.2.0.tar.gz", "a scanner");
+    world.write("scanner.spdx.json", r#"{"spdxVersion":"SPDX-2.3"}"#);
+    typed(&world, "cp log/endpoint.policy log/publishers.toml .").done();
+    let first = PAGE.split("```").nth(1).unwrap();
+    assert!(first.contains("treehead attest ") && first.contains("treehead verify-statement "), "{first}");
+    let ran = typed(&world, &first.replace("https://log.example.com", &server.url)).done();
+    assert!(ran.stdout.starts_with("a list of components (SBOM) is leaf 0 of the log\n"), "{ran:?}");
+    assert!(ran.stdout.contains("\nby        maker\n"), "{ran:?}");
+}

@@ -24,8 +24,8 @@ Examples:
 The first writes scanner-4.2.0.tar.gz.provenance.tlog-proof. The second states the digest of the
 list of components, wherever that lies. The third keeps each finding, a paragraph of findings.txt,
 out of the log, which gets a commitment to it; `treehead open` discloses one. What opens them all is
-written to findings.txt.openings, mode 600: keep it, and keep it secret. docs/statements.md says what
-each predicate has.")]
+written to findings.txt.openings, mode 600: keep it, and keep it secret. docs/statements.md says
+what each predicate has.")]
 pub struct Attest {
     /// Artifacts that it is about; NAME=FILE gives a name other than the file's own
     #[arg(value_name = "FILE")]

@@ -1,7 +1,7 @@
 //! `treehead attest`: states something about artifacts.
 
 pub mod args;
-mod document;
+pub mod document;
 pub mod findings;
 
 use serde_json::Value;
@@ -12,6 +12,7 @@ use super::publish::artifact::Artifact;
 use super::stating::{Ready, proof_path};
 use super::{files, publish};
 use crate::format::FormatError;
+use crate::rebuild::rebuilt_artifact;
 use crate::release::{
     MAX_ENTRY_BYTES, MAX_SUBJECTS, Reference, Resource, Source, Statement, StatementKind, Subject,
 };
@@ -41,6 +42,7 @@ pub fn run(args: &Attest, json: bool) -> CliResult {
             if args.kind == StatementKind::Review {
                 review(args, &ready, &mut predicate)?;
             }
+            check_rebuilt(args, &predicate, &subjects)?;
             let of = predicate_type(&args.kind, &predicate);
             Statement::attestation(&of, predicate.to_string().as_bytes(), &subjects).map_err(usage)?
         }
@@ -102,8 +104,21 @@ fn predicate(args: &Attest) -> Result<Value, Failure> {
     })
 }
 
+/// Refuses a summary by `treehead rebuild-check` of another artifact than those that are stated to be its subjects.
+fn check_rebuilt(args: &Attest, predicate: &Value, subjects: &[Resource]) -> CliResult {
+    let Some(compared) = rebuilt_artifact(predicate) else { return Ok(()) };
+    if subjects.iter().any(|subject| subject.sha256() == Some(compared)) {
+        return Ok(());
+    }
+    let (file, hex) = (args.predicate.display(), compared.to_hex());
+    let message = format!(
+        "{file} is about another artifact: expected the one with SHA-256 {hex} among the files; of a folder it is that of its manifest file"
+    );
+    Err(Failure::refused("other-artifact", message, "Nothing was signed or sent."))
+}
+
 /// The predicate type that a kind stands for. Provenance tells its version by its fields.
-fn predicate_type(kind: &StatementKind, predicate: &Value) -> String {
+pub fn predicate_type(kind: &StatementKind, predicate: &Value) -> String {
     match kind {
         StatementKind::Provenance if predicate.get("buildDefinition").is_some() => {
             "https://slsa.dev/provenance/v1"

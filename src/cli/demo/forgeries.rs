@@ -20,6 +20,7 @@ pub fn all(
     story: &mut Story,
     world: &World,
     shipped: &[Shipped],
+    entries: &[&[u8]],
     verified: &[VerifiedRelease],
 ) -> Result<ProofFile, Failure> {
     story.chapter("Forgeries are refused", "Each by whoever meets it first, and with its reason.")?;
@@ -31,7 +32,7 @@ pub fn all(
         "The vendor itself is made to lie",
         "Somebody forces it to sign a second history, with a release that only one customer gets.",
     )?;
-    forked_head(story, world, shipped, verified)
+    forked_head(story, world, &shipped[shipped.len() - 1], entries, verified)
 }
 
 /// One byte of the program is changed on its way.
@@ -76,21 +77,22 @@ fn reused_sequence(story: &mut Story, world: &World, shipped: &Shipped) -> CliRe
 fn forked_head(
     story: &mut Story,
     world: &World,
-    shipped: &[Shipped],
+    last: &Shipped,
+    entries: &[&[u8]],
     verified: &[VerifiedRelease],
 ) -> Result<ProofFile, Failure> {
     let special = b"a program for one customer".to_vec();
-    let last = &shipped[shipped.len() - 1];
     let subject = Subject { name: last.name.to_owned(), sha256: Hash::digest(&special) };
     let swapped =
         release(last.release.purl.as_str(), last.release.kind, last.release.sequence, vec![subject])?;
     let entry = sign(&swapped, &world.publisher)?;
 
-    let mut leaves: Vec<Hash> = shipped.iter().map(|release| Hash::leaf(&release.entry)).collect();
-    leaves.pop();
-    leaves.push(Hash::leaf(&entry));
+    let leaf = |other: &&[u8]| Hash::leaf(if *other == last.entry { &entry } else { other });
+    let leaves: Vec<Hash> = entries.iter().map(leaf).collect();
     let root = RightEdge::default().grow(&leaves).edge.root();
-    let forked = Checkpoint::new(last.head.origin.clone(), last.head.size, root);
+    let signed = world.client.checkpoint(&world.policy.log_keys())?;
+    let public = signed.get();
+    let forked = Checkpoint::new(public.origin.clone(), public.size, root);
     let note = world.config()?.signer()?.sign(&forked, now());
     let Ok(plan) = Plan::inclusion(last.proof.index, forked.size) else {
         return Err(Story::broken("the last release is in the tree"));
@@ -117,8 +119,6 @@ fn forked_head(
     }
     story.refused("the same, shown to an endpoint that remembers", "fork", judge(&bribed, Some(&state)))?;
 
-    let signed = world.client.checkpoint(&world.policy.log_keys())?;
-    let public = signed.get();
     let tiles = &world.client;
     let compared = prove_consistency(&tiles, (forked.size, &forked.root), (public.size, &public.root))?;
     let fork = |e: ProofError| {

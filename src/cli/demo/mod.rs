@@ -2,6 +2,7 @@
 //! sled, told as a story. Every step checks what it says; the first that does not hold ends it.
 
 mod forgeries;
+mod rebuilders;
 mod served;
 mod story;
 mod watched;
@@ -61,9 +62,13 @@ pub fn run(args: &Demo, json: bool) -> CliResult {
     let mut story = Story::new(json);
     let mut world = set_up(&mut story, dir)?;
     let shipped = publish(&mut story, &mut world)?;
-    let verified = endpoint(&mut story, &world, &shipped)?;
+    let mut verified = endpoint(&mut story, &world, &shipped)?;
     third_party(&mut story, &world, &shipped)?;
-    let shown = forgeries::all(&mut story, &world, &shipped, &verified)?;
+    let rebuilt = rebuilders::judge(&mut story, &world, &shipped[0])?;
+    verified.push(rebuilt.verdict);
+    let entries: Vec<&[u8]> =
+        shipped.iter().map(|release| &release.entry).chain(&rebuilt.entries).map(Vec::as_slice).collect();
+    let shown = forgeries::all(&mut story, &world, &shipped, &entries, &verified)?;
     watched::finds_out(&mut story, &mut world, &shown)?;
     world.stop()?;
     story.end(args.keep.as_deref())
@@ -95,6 +100,7 @@ fn set_up(story: &mut Story, dir: PathBuf) -> Result<World, Failure> {
         world.policy.quorum_in_words()
     ))?;
     story.fact("example-vendor registered: it may state builds, updates and detection rules of pkg:generic/example/*")?;
+    story.fact("three rebuilders registered: they may state verification summaries of these packages")?;
     story.fact(&format!("serving on {}", world.client.prefix()))?;
     Ok(world)
 }

@@ -48,6 +48,27 @@ impl Story {
         expected: &str,
         outcome: Result<T, impl Into<Failure>>,
     ) -> CliResult {
+        self.refusals += 1;
+        self.refusal("forgery", what, expected, outcome)
+    }
+
+    /// Prints that something was refused for the expected reason which is no forgery.
+    pub fn turned_down<T>(
+        &self,
+        what: &str,
+        expected: &str,
+        outcome: Result<T, impl Into<Failure>>,
+    ) -> CliResult {
+        self.refusal("what", what, expected, outcome)
+    }
+
+    fn refusal<T>(
+        &self,
+        key: &str,
+        what: &str,
+        expected: &str,
+        outcome: Result<T, impl Into<Failure>>,
+    ) -> CliResult {
         let (code, message) = match outcome.map_err(Into::into) {
             Err(Failure::Refused { code, message, .. }) => (code, message),
             Err(other) => return Err(other),
@@ -57,10 +78,9 @@ impl Story {
             code == expected,
             &format!("{what} is refused as {expected}, and not as {code}: {message}"),
         )?;
-        self.refusals += 1;
         result(
             self.json,
-            &json!({ "chapter": self.chapters, "forgery": what, "refused": code, "reason": message }),
+            &json!({ "chapter": self.chapters, key: what, "refused": code, "reason": message }),
             &format!("   {GREEN}ok{GREEN:#} {what}\n      refused, {BOLD}{code}{BOLD:#}: {message}\n"),
         )
     }
@@ -90,6 +110,7 @@ impl Story {
                 format!(
                     "  treehead inspect {dir}/releases/scanner-4.2.0.sh.tlog-proof\n  \
                      treehead verify {dir}/releases/scanner-4.2.0.sh --policy {dir}/log/endpoint.policy\n  \
+                     treehead verify {dir}/releases/scanner-4.2.0.sh --trust {dir}/3-of-3.trust\n  \
                      treehead fsck {dir}/log\n  \
                      treehead serve {dir}/log\n"
                 )

@@ -30,6 +30,8 @@ use super::witness::DemoWitness;
 const WITNESSES: usize = 3;
 /// How many of them have to agree.
 const QUORUM: u64 = 2;
+/// Those who rebuild its releases. What the last one builds differs.
+const REBUILDERS: [&str; 3] = ["rebuilder-a", "rebuilder-b", "rebuilder-c"];
 /// Identity of the demo's log.
 pub const ORIGIN: &str = "log.example.com/releases";
 
@@ -47,7 +49,9 @@ pub struct World {
     pub dir: PathBuf,
     pub publisher: PublisherSigner,
     pub policy: Policy,
-    publishers: Publishers,
+    pub publishers: Publishers,
+    /// Others who may state what they found, with their keys.
+    pub rebuilders: Vec<(&'static str, PublisherSigner)>,
     pub client: LogClient,
     pub witnesses: Vec<DemoWitness>,
     runtime: Runtime,
@@ -73,9 +77,15 @@ impl World {
         let log_keys = init::create(&log_dir, &new)?;
         let publisher = PublisherSigner::from_seed(&*keygen::random_seed()?);
         files::create_new(&dir.join("publisher.pem"), publisher.to_pem().as_bytes(), 0o600)?;
-        register(&log_dir, &publisher)?;
-        std::fs::create_dir(dir.join("releases"))
-            .map_err(|e| Failure::io("create", &dir.join("releases"), &e))?;
+        register(&log_dir, "example-vendor", &publisher, &StatementKind::RELEASES)?;
+        let mut rebuilders = Vec::new();
+        for name in REBUILDERS {
+            let signer = PublisherSigner::from_seed(&*keygen::random_seed()?);
+            files::create_new(&dir.join(format!("{name}.pem")), signer.to_pem().as_bytes(), 0o600)?;
+            register(&log_dir, name, &signer, &[StatementKind::VerificationSummary])?;
+            rebuilders.push((name, signer));
+        }
+        make_dir(&dir.join("releases"))?;
         let policy = files::policy(&log_dir.join("endpoint.policy"))?;
         let publishers_path = log_dir.join("publishers.toml");
         let publishers =
@@ -87,7 +97,7 @@ impl World {
         let (url, log) = serve(&runtime, &log_dir)?;
         servers.insert(0, log);
         let client = LogClient::new(&url)?;
-        Ok(Self { dir, publisher, policy, publishers, client, witnesses, runtime, servers })
+        Ok(Self { dir, publisher, policy, publishers, rebuilders, client, witnesses, runtime, servers })
     }
 
     /// Reads the log's own settings.
@@ -171,16 +181,16 @@ pub fn sign(release: &Release, signer: &PublisherSigner) -> Result<Vec<u8>, Fail
     Ok(envelope.into_entry())
 }
 
-fn register(log_dir: &Path, publisher: &PublisherSigner) -> CliResult {
+/// Makes a new folder.
+pub fn make_dir(dir: &Path) -> CliResult {
+    std::fs::create_dir(dir).map_err(|e| Failure::io("create", dir, &e))
+}
+
+fn register(log_dir: &Path, name: &str, publisher: &PublisherSigner, kinds: &[StatementKind]) -> CliResult {
     let path = log_dir.join("publishers.toml");
     let wrong = |e| Failure::file(&path, &e);
     let pattern = PurlPattern::parse("pkg:generic/example/*").map_err(wrong)?;
-    let new = NewPublisher {
-        name: "example-vendor",
-        key: &publisher.public_key(),
-        purls: &[pattern],
-        kinds: &StatementKind::RELEASES,
-    };
+    let new = NewPublisher { name, key: &publisher.public_key(), purls: &[pattern], kinds };
     let old = files::read(&path, "a publishers file", MAX_PUBLISHERS_BYTES)?;
     let new = new.append_to(&String::from_utf8_lossy(&old)).map_err(wrong)?;
     files::replace(&path, new.as_bytes())

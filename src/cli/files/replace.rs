@@ -52,6 +52,8 @@ pub enum OutFile {
     Statement,
     /// The bytes to sign of a statement.
     BytesToSign,
+    /// The predicate of a verification summary.
+    Summary,
 }
 
 impl OutFile {
@@ -65,6 +67,8 @@ impl OutFile {
             Self::Files => bytes.starts_with(proof::FILES_HEADER.as_bytes()),
             Self::Statement => bytes.starts_with(b"{\"_type\":\"https://in-toto.io/Statement/"),
             Self::BytesToSign => bytes.starts_with(b"DSSEv1 "),
+            Self::Summary => serde_json::from_slice::<serde_json::Value>(bytes)
+                .is_ok_and(|json| json.get("verificationResult").is_some()),
         }
     }
 
@@ -77,6 +81,7 @@ impl OutFile {
             Self::Files => "proof of files",
             Self::Statement => "statement",
             Self::BytesToSign => "file of bytes to sign",
+            Self::Summary => "verification summary",
         }
     }
 }

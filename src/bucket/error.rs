@@ -75,6 +75,26 @@ pub enum BucketError {
         /// The size, or as much of it as was read.
         seen: u64,
     },
+    /// The probe found that the store breaks its promises.
+    #[error(
+        "{store} does not keep what a log in a bucket rests on: {findings}; use another store, or a newer version (docs/bucket.md lists those that were tested)"
+    )]
+    Lies {
+        /// The store's address.
+        store: String,
+        /// The broken promises.
+        findings: String,
+    },
+    /// The probe was not completed.
+    #[error(
+        "could not find out whether {store} keeps what a log in a bucket rests on: {findings}; try again"
+    )]
+    Untested {
+        /// The store's address.
+        store: String,
+        /// The checks that failed.
+        findings: String,
+    },
     /// An answer that no object store gives, such as a network's sign-in page.
     #[error("{url} sent an answer that no object store gives: {source}")]
     Malformed {
@@ -148,7 +168,9 @@ impl BucketError {
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
         match self {
-            Self::Unclear { .. } | Self::Busy { .. } | Self::Unavailable { .. } => true,
+            Self::Unclear { .. } | Self::Busy { .. } | Self::Unavailable { .. } | Self::Untested { .. } => {
+                true
+            }
             Self::Credentials(error) => error.is_temporary(),
             _ => false,
         }
@@ -187,6 +209,8 @@ impl BucketError {
                 Refusal::Full => "full",
                 Refusal::Other => "refused",
             },
+            Self::Lies { .. } => "store-lies",
+            Self::Untested { .. } => "store-untested",
             Self::TooLarge { .. } => "too-large",
             Self::Malformed { .. } => "not-a-store",
         }

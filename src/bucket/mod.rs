@@ -1,6 +1,7 @@
 //! Object stores with conditional writes, as S3 has them: a kit that knows no log.
 //!
-//! [`Objects`] is the contract, and [`S3`] speaks to a store over the client's HTTP. Requests are signed by Signature Version 4 in headers (`sign.rs`): the crates that
+//! [`Objects`] is the contract, and [`S3`] speaks to a store over the client's HTTP. The [`probe`] finds out
+//! whether a store keeps its promises. Requests are signed by Signature Version 4 in headers (`sign.rs`): the crates that
 //! could do it either sign URLs only, and never the payload (`rusty-s3`, which also brings a URL parser with ICU), or bring
 //! a second HTTP stack or runtime (`object_store`, `aws-sigv4`).
 //!
@@ -11,13 +12,16 @@ mod address;
 mod credentials;
 mod error;
 mod objects;
+pub mod probe;
 mod refusal;
 mod requests;
+pub mod rules;
 mod s3;
 mod settings;
 mod sign;
 mod xml;
 
+use crate::client::Backoff;
 pub use address::Address;
 pub use credentials::{Credentials, CredentialsError};
 pub use error::{BucketError, Refusal};

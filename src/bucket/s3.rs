@@ -149,6 +149,27 @@ impl S3 {
         &self.shared.address
     }
 
+    /// Sends a PUT for the bucket itself, as the tools of operators do, and returns status and body. The tests create
+    /// buckets and set their rules with it; a log never does.
+    ///
+    /// # Errors
+    /// [`BucketError`] unless there is an answer.
+    #[doc(hidden)]
+    pub fn administer(
+        &self,
+        parameters: &[(&str, &str)],
+        headers: Vec<(&'static str, String)>,
+        body: &[u8],
+    ) -> Result<(u16, Vec<u8>), BucketError> {
+        let (operation, key, limit) = (Operation::Put, String::new(), MAX_ERROR_BYTES);
+        let call = Call { operation, method: "PUT", key, parameters, headers, body, limit };
+        let (url, headers) = self.prepare(&call, &*self.shared.source.current()?);
+        let mut response =
+            self.transmit(&call, &url, headers, self.timeout).map_err(|e| no_answer(&call, &url, &e))?;
+        let body = read_capped(&mut response, limit).map_err(|e| no_answer(&call, &url, &e.into()))?;
+        Ok((response.status().as_u16(), body))
+    }
+
     fn tag_style(&self) -> TagStyle {
         if self.shared.bare_tags.load(Ordering::Relaxed) { TagStyle::Bare } else { TagStyle::Quoted }
     }
@@ -245,6 +266,13 @@ impl S3 {
         credentials: &Credentials,
         received: &mut usize,
     ) -> Result<Answer, BucketError> {
+        let (url, headers) = self.prepare(call, credentials);
+        let response = self.transmit(call, &url, headers, timeout).map_err(|e| no_answer(call, &url, &e))?;
+        receive(call, url, response, received)
+    }
+
+    /// The URL of a request, and its headers with the signature.
+    fn prepare(&self, call: &Call<'_>, credentials: &Credentials) -> (String, Vec<(&'static str, String)>) {
         let place = &self.shared.place;
         let path = place.base.clone() + &encode_path(&call.key);
         let query = sign::query(call.parameters);
@@ -261,8 +289,7 @@ impl S3 {
             payload,
         };
         let headers = sign(request, credentials, &place.region, (self.shared.clock)());
-        let response = self.transmit(call, &url, headers, timeout).map_err(|e| no_answer(call, &url, &e))?;
-        receive(call, url, response, received)
+        (url, headers)
     }
 
     fn transmit(

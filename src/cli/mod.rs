@@ -22,6 +22,7 @@ mod load;
 mod manifest;
 mod monitor;
 mod new_dir;
+mod object_store;
 mod open;
 mod output;
 mod passphrase;
@@ -41,6 +42,8 @@ mod signers;
 mod sources;
 mod statement;
 mod stating;
+mod store_check;
+mod store_policy;
 mod submit;
 mod trust;
 mod trusting;
@@ -118,6 +121,8 @@ enum Command {
     Backup(backup::Args),
     Restore(restore::Args),
     Repair(repair::Args),
+    StoreCheck(store_check::Args),
+    StorePolicy(store_policy::Args),
 }
 
 /// Runs the program on the process's arguments.
@@ -184,6 +189,8 @@ fn run(command: Command, json: bool) -> CliResult {
         Command::Backup(args) => backup::run(&args, json),
         Command::Restore(args) => restore::run(&args, json),
         Command::Repair(args) => repair::run(&args, json),
+        Command::StoreCheck(args) => store_check::run(&args, json),
+        Command::StorePolicy(args) => store_policy::run(&args, json),
     }
 }
 

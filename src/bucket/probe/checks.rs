@@ -1,0 +1,199 @@
+//! The checks, one after the other.
+
+use std::time::Instant;
+
+use super::findings::{Check, Finding, Verdict};
+use super::{Probe, knows_no_condition};
+use crate::bucket::{BucketError, Creation, Object, Refusal, Replacement, Tag, TagStyle};
+
+/// The outcome of a check, and what was seen.
+pub(super) type Outcome = Result<(Verdict, String), BucketError>;
+
+pub(super) fn right(seen: impl Into<String>) -> Outcome {
+    Ok((Verdict::Right, seen.into()))
+}
+
+pub(super) fn lies(seen: impl Into<String>) -> Outcome {
+    Ok((Verdict::Lies, seen.into()))
+}
+
+impl Probe<'_> {
+    /// Runs all checks. Returns how the store wants tags, if it takes any.
+    pub fn run(&self) -> (Option<TagStyle>, Vec<Finding>) {
+        let mut style = None;
+        let mut findings = Vec::new();
+        let mut add = |check, run: &mut dyn FnMut() -> Outcome| {
+            let begun = Instant::now();
+            let (verdict, seen) = match run() {
+                Ok(outcome) => outcome,
+                Err(error) if knows_no_condition(&error) => {
+                    (Verdict::Lies, format!("it knows no such condition: {error}"))
+                }
+                Err(error) => (Verdict::Unknown, error.to_string()),
+            };
+            findings.push(Finding { check, verdict, seen, time: begun.elapsed() });
+        };
+        add(Check::CreateTwice, &mut || self.create_twice());
+        add(Check::Tags, &mut || self.tags(&mut style));
+        if style.is_some() {
+            add(Check::ReplaceMissing, &mut || self.replace_missing());
+        }
+        add(Check::ReadAfterWrite, &mut || self.read_after_write());
+        add(Check::ListAfterWrite, &mut || self.list_after_write());
+        add(Check::ReadAfterDelete, &mut || self.read_after_delete());
+        add(Check::CreateRace, &mut || self.create_race());
+        if style.is_some() {
+            add(Check::ReplaceRace, &mut || self.replace_race());
+        }
+        (style, findings)
+    }
+
+    fn create_twice(&self) -> Outcome {
+        let key = self.key("twice");
+        if self.create(&key, b"first")? == Creation::Exists {
+            return lies("it refused to create an object with a new key");
+        }
+        if let Creation::Created(_) = self.create(&key, b"second")? {
+            return lies("the second creation of an object was accepted (If-None-Match: * is ignored)");
+        }
+        match self.get(&key)? {
+            Some(object) if object.bytes == b"first" => right("the second creation was refused"),
+            Some(_) => lies("the second creation was refused, but done"),
+            None => lies("what was created is not there"),
+        }
+    }
+
+    /// Finds the form of tags with which the current one replaces and an older one does not.
+    fn tags(&self, found: &mut Option<TagStyle>) -> Outcome {
+        let mut seen = Vec::new();
+        for style in TagStyle::ALL {
+            self.objects.use_tag_style(style);
+            match self.tags_in(style)? {
+                (Verdict::Right, words) => {
+                    *found = Some(style);
+                    return right(words);
+                }
+                (_, words) => seen.push(words),
+            }
+        }
+        self.objects.use_tag_style(TagStyle::Quoted);
+        lies(seen.join("; "))
+    }
+
+    fn tags_in(&self, style: TagStyle) -> Outcome {
+        let key = self.key(&format!("tags-{style}"));
+        let old = self.put(&key, b"one")?;
+        let current = match self.replace(&key, b"two", &old)? {
+            Replacement::Replaced(tag) => tag,
+            Replacement::Stale => return lies(format!("the current tag did not replace ({style})")),
+            Replacement::Missing => return lies(format!("what was written is not there ({style})")),
+        };
+        let stale = self.replace(&key, b"three", &old)?;
+        match (stale, self.get(&key)?) {
+            (Replacement::Stale, Some(object)) if object.bytes == b"two" && object.tag == current => {
+                right(format!("the current tag replaces, an older one is refused ({style} tags)"))
+            }
+            (Replacement::Replaced(_), _) => {
+                lies(format!("an older tag replaced ({style}: If-Match is ignored)"))
+            }
+            (_, Some(object)) if object.bytes == b"three" => {
+                lies(format!("an older tag was refused, but replaced ({style})"))
+            }
+            _ => lies(format!("after an older tag was refused, another object was read ({style})")),
+        }
+    }
+
+    fn replace_missing(&self) -> Outcome {
+        let (there, missing) = (self.key("there"), self.key("missing"));
+        let tag = self.put(&there, b"there")?;
+        let answer = self.replace(&missing, b"new", &tag)?;
+        match (answer, self.get(&missing)?) {
+            (Replacement::Replaced(_), _) => lies("it replaced an object that is not there"),
+            (_, Some(_)) => lies("it refused to replace an object that is not there, but created it"),
+            (answer, None) => {
+                let called = if answer == Replacement::Missing { "missing" } else { "another version" };
+                right(format!("it was refused (called {called})"))
+            }
+        }
+    }
+
+    fn read_after_write(&self) -> Outcome {
+        for at in 0..self.extent.objects {
+            let key = self.key(&format!("read-{at}"));
+            // Some stores remember for a while that there was none.
+            if self.get(&key)?.is_some() {
+                return lies("it read an object that nobody wrote");
+            }
+            for bytes in [format!("first {at}"), format!("second {at}, which is longer")] {
+                let tag = self.put(&key, bytes.as_bytes())?;
+                let expected = Object { bytes: bytes.into_bytes(), tag };
+                match self.get(&key)? {
+                    Some(object) if object == expected => {}
+                    Some(object) if object.bytes == expected.bytes => {
+                        return lies(format!(
+                            "the tag of a write is not that of a read: {} and {}",
+                            expected.tag, object.tag
+                        ));
+                    }
+                    Some(_) => return lies("it read an older version than the last one written"),
+                    None => return lies("it did not find what was just written"),
+                }
+            }
+        }
+        right(format!("{} objects were read as last written", self.extent.objects))
+    }
+
+    fn list_after_write(&self) -> Outcome {
+        let count = self.extent.objects;
+        let mut expected = Vec::new();
+        for at in 0..count {
+            let key = self.key(&format!("list/{at:020}"));
+            self.put(&key, &[b'x'; 3])?;
+            expected.push(key);
+            let prefix = format!("{}/list/", self.prefix);
+            let (mut seen, mut after) = (Vec::new(), String::new());
+            loop {
+                let page = self.objects.list(&prefix, &after, 7)?;
+                if page.objects.len() > 7 || page.objects.iter().any(|object| object.size != 3) {
+                    return lies("a page of a list is longer than asked for, or has a wrong size");
+                }
+                seen.extend(page.objects.into_iter().map(|object| object.key));
+                match seen.last() {
+                    Some(last) if page.more && *last > after => after.clone_from(last),
+                    _ => break,
+                }
+            }
+            if seen != expected {
+                return lies(format!("of {} objects, it listed {}", expected.len(), seen.len()));
+            }
+        }
+        right(format!("{count} objects were listed in order, each as soon as it was written"))
+    }
+
+    fn read_after_delete(&self) -> Outcome {
+        let key = self.key("deleted");
+        self.put(&key, b"one")?;
+        match self.patiently(|| self.objects.delete(&key)) {
+            Err(BucketError::Refused { refusal: Refusal::Denied, .. }) => {
+                return Ok((
+                    Verdict::Skipped,
+                    "these credentials may not delete; a log does not need to".to_owned(),
+                ));
+            }
+            other => other?,
+        }
+        if self.get(&key)?.is_some() {
+            return lies("it read an object that was deleted");
+        }
+        match self.create(&key, b"two")? {
+            Creation::Exists => lies("it refused to create an object in place of a deleted one"),
+            Creation::Created(_) => right("a deleted object is gone"),
+        }
+    }
+
+    /// Tells whether an object still is what it was.
+    pub fn holds(&self, key: &str, bytes: &[u8], tag: Option<&Tag>) -> Result<bool, BucketError> {
+        let object = self.get(key)?;
+        Ok(object.is_some_and(|object| object.bytes == bytes && tag.is_none_or(|tag| object.tag == *tag)))
+    }
+}

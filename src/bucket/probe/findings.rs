@@ -1,0 +1,179 @@
+//! What a probe found, in words and for machines.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::bucket::{BucketError, TagStyle};
+use crate::format::names;
+
+names! {
+    /// A promise of a store, and the check of it.
+    Check {
+        /// Of two who create an object, the second is refused.
+        CreateTwice => "create-twice",
+        /// The current tag replaces an object, and an older one does not.
+        Tags => "tags",
+        /// Nobody replaces what is not there.
+        ReplaceMissing => "replace-missing",
+        /// What was written is read at once, also in place of something older.
+        ReadAfterWrite => "read-after-write",
+        /// What was written is listed at once, in order and in pages.
+        ListAfterWrite => "list-after-write",
+        /// What was deleted is gone at once.
+        ReadAfterDelete => "read-after-delete",
+        /// Of many who create an object at once, one wins, and its bytes stay.
+        CreateRace => "create-race",
+        /// Of many who replace an object at once, one wins, and its bytes stay.
+        ReplaceRace => "replace-race",
+    }
+}
+
+names! {
+    /// The outcome of a check.
+    Verdict {
+        /// The store kept the promise.
+        Right => "right",
+        /// It did not.
+        Lies => "lies",
+        /// The check was not completed.
+        Unknown => "could-not-tell",
+        /// The check was left out, and a log does not need it.
+        Skipped => "skipped",
+    }
+}
+
+/// The outcome of one check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The check.
+    pub check: Check,
+    /// Its outcome.
+    pub verdict: Verdict,
+    /// What was seen, in words.
+    pub seen: String,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// All that a probe found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Findings {
+    pub(super) store: String,
+    pub(super) style: Option<TagStyle>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) is_clean: bool,
+    pub(super) time: Duration,
+}
+
+/// What a client must know about a store to use its conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conditions {
+    /// How the store wants tags in `If-Match`.
+    pub tag_style: TagStyle,
+}
+
+impl Findings {
+    /// The store's address.
+    #[must_use]
+    pub fn store(&self) -> &str {
+        &self.store
+    }
+
+    /// The findings, in order of the checks.
+    #[must_use]
+    pub fn all(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// How the store wants tags; `None` if no tag worked.
+    #[must_use]
+    pub const fn tag_style(&self) -> Option<TagStyle> {
+        self.style
+    }
+
+    /// Whether everything that the probe wrote is deleted.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.is_clean
+    }
+
+    /// How long the probe took.
+    #[must_use]
+    pub const fn time(&self) -> Duration {
+        self.time
+    }
+
+    /// The worst outcome: a lie, or else a check that was not completed.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let has = |verdict| self.findings.iter().any(|finding| finding.verdict == verdict);
+        if has(Verdict::Lies) {
+            Verdict::Lies
+        } else if has(Verdict::Unknown) {
+            Verdict::Unknown
+        } else {
+            Verdict::Right
+        }
+    }
+
+    /// The conditions of a store that a log can rest on.
+    ///
+    /// # Errors
+    /// [`BucketError::Lies`] for a store that breaks a promise, [`BucketError::Untested`] if a check was not completed.
+    pub fn conditions(&self) -> Result<Conditions, BucketError> {
+        let store = self.store.clone();
+        match (self.verdict(), self.style) {
+            (Verdict::Right, Some(tag_style)) => Ok(Conditions { tag_style }),
+            (Verdict::Lies, _) => Err(BucketError::Lies { store, findings: self.of(Verdict::Lies) }),
+            _ => Err(BucketError::Untested { store, findings: self.of(Verdict::Unknown) }),
+        }
+    }
+
+    /// The findings with an outcome, in words.
+    fn of(&self, verdict: Verdict) -> String {
+        let found = self.findings.iter().filter(|finding| finding.verdict == verdict);
+        found.map(|finding| format!("{}: {}", finding.check, finding.seen)).collect::<Vec<_>>().join("; ")
+    }
+
+    /// A line for each finding.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let line = |finding: &Finding| {
+            let verdict = match finding.verdict {
+                Verdict::Right => "right",
+                Verdict::Lies => "LIES",
+                Verdict::Unknown => "could not tell",
+                Verdict::Skipped => "skipped",
+            };
+            format!("{verdict:<15} {:<18} {}\n", finding.check, finding.seen)
+        };
+        self.findings.iter().map(line).collect()
+    }
+
+    /// The findings for machines.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let finding = |finding: &Finding| {
+            json!({
+                "check": finding.check.as_str(),
+                "verdict": finding.verdict.as_str(),
+                "seen": finding.seen,
+                "ms": millis(finding.time),
+            })
+        };
+        json!({
+            "ok": self.verdict() == Verdict::Right,
+            "store": self.store,
+            "verdict": self.verdict().as_str(),
+            "tag_style": self.style.map(TagStyle::as_str),
+            "findings": self.findings.iter().map(finding).collect::<Vec<_>>(),
+            "cleaned": self.is_clean,
+            "ms": millis(self.time),
+        })
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,149 @@
+//! Finds out whether a store keeps the promises that a log in a bucket rests on: whoever creates an object first keeps the
+//! key, only a current tag replaces, and what was written is read and listed at once.
+//!
+//! Stores that accept the conditions and ignore them exist, so nothing is believed because of a name or version. The
+//! probe works under a prefix of its own with a random name, `probe/<16 hex digits>/`, and deletes what it wrote.
+
+mod checks;
+mod findings;
+mod race;
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+pub use findings::{Check, Conditions, Finding, Findings, Verdict};
+
+use super::{
+    Backoff, BucketError, Creation, Headers, MAX_LISTED, Object, Objects, Refusal, Replacement, Tag,
+};
+
+/// How often a request is sent that a busy or silent store did not do.
+const TRIES: u32 = 6;
+/// Pauses between those tries.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+/// Most bytes of an object of the probe.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// How much a probe does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Rounds of each race.
+    pub rounds: usize,
+    /// Threads that race for one object.
+    pub racers: usize,
+    /// Objects that are written and then read and listed.
+    pub objects: usize,
+}
+
+impl Extent {
+    /// The whole probe.
+    pub const FULL: Self = Self { rounds: 5, racers: 64, objects: 20 };
+    /// For each start of a server: every check and the same races, on fewer objects.
+    pub const START: Self = Self { objects: 5, ..Self::FULL };
+}
+
+/// Probes a store, and tells it how it wants tags ([`Objects::use_tag_style`]).
+///
+/// # Errors
+/// [`BucketError`] if the store can't be used at all: unreachable, no such bucket, no permission.
+pub fn check_store(objects: &dyn Objects, extent: Extent) -> Result<Findings, BucketError> {
+    let begun = Instant::now();
+    let mut name = [0; 8];
+    getrandom::fill(&mut name).expect("the system has random numbers");
+    let probe =
+        Probe { objects, prefix: format!("probe/{}", hex::encode(name)), keys: Mutex::default(), extent };
+    // Whatever makes the store unusable shows here.
+    let first = probe.key("first");
+    let result = probe.get(&first).and_then(|_| {
+        probe.put(&first, b"the first object of a probe")?;
+        Ok(probe.run())
+    });
+    let is_clean = probe.clean();
+    let (style, findings) = result?;
+    Ok(Findings { store: objects.name(), style, findings, is_clean, time: begun.elapsed() })
+}
+
+/// A probe under way. Its requests are sent again if the store was busy; after an unclear answer it reads.
+struct Probe<'a> {
+    objects: &'a dyn Objects,
+    prefix: String,
+    /// The keys that it may have written.
+    keys: Mutex<Vec<String>>,
+    extent: Extent,
+}
+
+impl Probe<'_> {
+    /// A key of the probe, which will be deleted.
+    fn key(&self, name: &str) -> String {
+        let key = format!("{}/{name}", self.prefix);
+        self.keys.lock().expect("no panic while it is held").push(key.clone());
+        key
+    }
+
+    /// Deletes what was written. False if something is left.
+    fn clean(&self) -> bool {
+        let keys = std::mem::take(&mut *self.keys.lock().expect("no panic while it is held"));
+        let is_deleted = keys.iter().filter(|key| self.objects.delete(key).is_err()).count() == 0;
+        let left = self.objects.list(&format!("{}/", self.prefix), "", MAX_LISTED);
+        is_deleted && left.is_ok_and(|left| left.objects.is_empty())
+    }
+
+    /// Sends a request again while the store is busy or silent, and did not do it.
+    fn patiently<T>(&self, mut send: impl FnMut() -> Result<T, BucketError>) -> Result<T, BucketError> {
+        let mut backoff = BACKOFF;
+        for _ in 1..TRIES {
+            match send() {
+                Err(error) if error.is_temporary() && !error.may_be_done() => {
+                    let pause = backoff.pause().max(error.retry_after().unwrap_or_default());
+                    std::thread::sleep(pause.min(Duration::from_secs(5)));
+                }
+                other => return other,
+            }
+        }
+        send()
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Object>, BucketError> {
+        self.patiently(|| self.objects.get(key, MAX_BYTES))
+    }
+
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<Tag, BucketError> {
+        self.patiently(|| self.objects.put(key, bytes, &Headers::default()))
+    }
+
+    /// Creates an object; after an unclear answer, what is there decides.
+    fn create(&self, key: &str, bytes: &[u8]) -> Result<Creation, BucketError> {
+        self.patiently(|| match self.objects.create(key, bytes, &Headers::default()) {
+            Err(error) if error.may_be_done() => match self.get(key)? {
+                Some(object) if object.bytes == bytes => Ok(Creation::Created(object.tag)),
+                Some(_) => Ok(Creation::Exists),
+                None => Err(not_done(self.objects, &error)),
+            },
+            other => other,
+        })
+    }
+
+    /// Replaces an object; after an unclear answer, what is there decides.
+    fn replace(&self, key: &str, bytes: &[u8], tag: &Tag) -> Result<Replacement, BucketError> {
+        self.patiently(|| match self.objects.replace(key, bytes, tag, &Headers::default()) {
+            Err(error) if error.may_be_done() => match self.get(key)? {
+                Some(object) if object.bytes == bytes => Ok(Replacement::Replaced(object.tag)),
+                Some(object) if object.tag == *tag => Err(not_done(self.objects, &error)),
+                Some(_) => Ok(Replacement::Stale),
+                None => Ok(Replacement::Missing),
+            },
+            other => other,
+        })
+    }
+}
+
+/// The error of a write that reading has shown to be not done.
+fn not_done(objects: &dyn Objects, error: &BucketError) -> BucketError {
+    let (url, detail) = (objects.name(), error.to_string());
+    BucketError::Unavailable { url, detail, retry_after: error.retry_after() }
+}
+
+/// Returns true if the store says that it knows no such condition.
+const fn knows_no_condition(error: &BucketError) -> bool {
+    matches!(error, BucketError::Refused { refusal: Refusal::NotImplemented, .. })
+}

@@ -1,0 +1,164 @@
+//! Races of many threads for one object.
+
+use std::sync::Barrier;
+
+use super::Probe;
+use super::checks::{Outcome, lies, right};
+use super::findings::Verdict;
+use crate::bucket::{BucketError, Creation, Headers, Replacement, Tag};
+
+/// What a racer was told.
+enum Told {
+    Won,
+    Lost,
+    /// It may have won.
+    Unclear,
+    /// The store did nothing for it.
+    Nothing(String),
+}
+
+/// What came of all rounds.
+#[derive(Default)]
+struct Tally {
+    unclear: usize,
+    nothing: usize,
+    /// Objects to look at once more, when late writes have had time to come.
+    settled: Vec<(String, Vec<u8>)>,
+}
+
+impl Probe<'_> {
+    pub fn create_race(&self) -> Outcome {
+        let mut tally = Tally::default();
+        for round in 0..self.extent.rounds {
+            let key = self.key(&format!("create-race-{round}"));
+            let told =
+                self.race(round, |bytes| match self.objects.create(&key, bytes, &Headers::default())? {
+                    Creation::Created(_) => Ok(Told::Won),
+                    Creation::Exists => Ok(Told::Lost),
+                });
+            if let Err(outcome) = self.judge(round, &key, None, &told, &mut tally)? {
+                return Ok(outcome);
+            }
+        }
+        self.settle("created", &tally)
+    }
+
+    pub fn replace_race(&self) -> Outcome {
+        let mut tally = Tally::default();
+        let key = self.key("replace-race");
+        let mut tag = self.put(&key, b"before all rounds")?;
+        for round in 0..self.extent.rounds {
+            let told = self.race(round, |bytes| {
+                match self.objects.replace(&key, bytes, &tag, &Headers::default())? {
+                    Replacement::Replaced(_) => Ok(Told::Won),
+                    Replacement::Stale => Ok(Told::Lost),
+                    Replacement::Missing => Ok(Told::Nothing("the object is gone".to_owned())),
+                }
+            });
+            match self.judge(round, &key, Some(&tag), &told, &mut tally)? {
+                Ok(next) => tag = next,
+                Err(outcome) => return Ok(outcome),
+            }
+            // The next round replaces it.
+            let last = tally.settled.len().saturating_sub(1);
+            tally.settled.drain(..last);
+        }
+        self.settle("replaced", &tally)
+    }
+
+    /// Lets all racers send at once, each its own bytes.
+    fn race(&self, round: usize, send: impl Fn(&[u8]) -> Result<Told, BucketError> + Sync) -> Vec<Told> {
+        let barrier = Barrier::new(self.extent.racers);
+        std::thread::scope(|scope| {
+            let racers: Vec<_> = (0..self.extent.racers)
+                .map(|racer| {
+                    let (barrier, send) = (&barrier, &send);
+                    scope.spawn(move || {
+                        let bytes = bytes_of(round, racer);
+                        barrier.wait();
+                        send(&bytes).unwrap_or_else(|error| {
+                            if error.may_be_done() { Told::Unclear } else { Told::Nothing(error.to_string()) }
+                        })
+                    })
+                })
+                .collect();
+            racers.into_iter().map(|racer| racer.join().expect("a racer does not panic")).collect()
+        })
+    }
+
+    /// Judges a round: returns the tag of the winner's object, or the outcome that ends the race.
+    fn judge(
+        &self,
+        round: usize,
+        key: &str,
+        before: Option<&Tag>,
+        told: &[Told],
+        tally: &mut Tally,
+    ) -> Result<Result<Tag, (Verdict, String)>, BucketError> {
+        let of = |which: fn(&Told) -> bool| told.iter().enumerate().filter(move |(_, told)| which(told));
+        let winners: Vec<usize> = of(|told| matches!(told, Told::Won)).map(|(at, _)| at).collect();
+        let unclear = of(|told| matches!(told, Told::Unclear)).count();
+        let nothing = of(|told| matches!(told, Told::Nothing(_))).count();
+        tally.unclear += unclear;
+        tally.nothing += nothing;
+        let lie = |seen: String| Ok(Err((Verdict::Lies, format!("in round {}, {seen}", round + 1))));
+        if winners.len() > 1 {
+            return lie(format!("{} of {} were told that they won", winners.len(), told.len()));
+        }
+        let object = self.get(key)?.filter(|object| before != Some(&object.tag));
+        let Some(object) = object else {
+            if winners.is_empty() && unclear + nothing > 0 {
+                let why = told.iter().find_map(|told| match told {
+                    Told::Nothing(why) => Some(format!(" ({why})")),
+                    _ => None,
+                });
+                let seen = format!(
+                    "in round {}, nobody won: {unclear} unclear answers, {nothing} failures{}",
+                    round + 1,
+                    why.unwrap_or_default()
+                );
+                return Ok(Err((Verdict::Unknown, seen)));
+            }
+            let seen = if winners.is_empty() {
+                "everybody was told to have lost"
+            } else {
+                "the winner's object is not there"
+            };
+            return lie(seen.to_owned());
+        };
+        let owner = (0..told.len()).find(|racer| bytes_of(round, *racer) == object.bytes);
+        match (winners.first(), owner) {
+            (Some(winner), Some(owner)) if *winner == owner => {}
+            (Some(_), _) => return lie("the object does not hold the winner's bytes".to_owned()),
+            (None, Some(owner)) if matches!(told[owner], Told::Unclear) => {}
+            (None, Some(_)) => return lie("the bytes of one who was refused are there".to_owned()),
+            (None, None) => return lie("the object holds nobody's bytes".to_owned()),
+        }
+        tally.settled.push((key.to_owned(), object.bytes));
+        Ok(Ok(object.tag))
+    }
+
+    /// Looks at the objects once more.
+    fn settle(&self, done: &str, tally: &Tally) -> Outcome {
+        for (key, bytes) in &tally.settled {
+            if !self.holds(key, bytes, None)? {
+                return lies("a winner's object was overwritten later");
+            }
+        }
+        let extent = self.extent;
+        let mut seen =
+            format!("of {} at once, one {done} it, in each of {} rounds", extent.racers, extent.rounds);
+        if tally.unclear > 0 {
+            seen += &format!("; {} unclear answers, resolved by reading", tally.unclear);
+        }
+        if tally.nothing > 0 {
+            seen += &format!("; {} requests were turned away", tally.nothing);
+        }
+        right(seen)
+    }
+}
+
+/// A racer's bytes: about as many as a small batch has, and other ones for each racer and round.
+fn bytes_of(round: usize, racer: usize) -> Vec<u8> {
+    format!("racer {racer} in round {round}\n").repeat(40).into_bytes()
+}

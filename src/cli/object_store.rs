@@ -1,0 +1,67 @@
+//! Options of commands that use an object store.
+
+use super::exit::Failure;
+use crate::bucket::{Address, BucketError, CredentialsError, S3, StoreOptions};
+use crate::format::FormatError;
+
+/// Where an object store is
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct StoreArgs {
+    /// Address of the store, as in https://s3.example.com; by default AWS_ENDPOINT_URL, else Amazon's
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Region of the bucket; by default AWS_REGION
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
+    /// Where requests name the bucket: in the path, or in the host name; by default the path if an endpoint is given
+    #[arg(long, value_name = "path|host")]
+    pub addressing: Option<Addressing>,
+    /// Do not sign what is sent, only its headers; for https, which protects it
+    #[arg(long)]
+    pub unsigned_payload: bool,
+}
+
+/// Where requests name the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Addressing {
+    Path,
+    Host,
+}
+
+impl StoreArgs {
+    /// The options for the kit.
+    pub fn options(&self) -> StoreOptions {
+        StoreOptions {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            path_style: self.addressing.map(|addressing| addressing == Addressing::Path),
+            unsigned_payload: self.unsigned_payload,
+            ..StoreOptions::default()
+        }
+    }
+
+    /// The store at an address.
+    pub fn open(&self, address: &Address) -> Result<S3, Failure> {
+        Ok(S3::open(address, &self.options())?)
+    }
+}
+
+/// Reads an address of a bucket from the command line.
+pub fn parse_address(text: &str) -> Result<Address, FormatError> {
+    text.parse()
+}
+
+impl From<BucketError> for Failure {
+    fn from(error: BucketError) -> Self {
+        match error {
+            BucketError::Lies { .. } => Self::refused(error.code(), error.to_string(), ""),
+            BucketError::Format(_)
+            | BucketError::Credentials(
+                CredentialsError::Half { .. }
+                | CredentialsError::NoProfile { .. }
+                | CredentialsError::Unsupported { .. },
+            ) => Self::Usage(error.to_string()),
+            error => Self::CouldNotTell(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The bucket kit against a real object store, which `TREEHEAD_TEST_S3` names with its key and a bucket that exists or may
+//! be created: `http://KEY:SECRET@HOST:PORT/BUCKET`. Without it the tests are ignored, with that reason, and
+//! `TREEHEAD_REQUIRE_S3=1` makes that a failure. `tests/bucket/ceph/start` starts such a store.
+
+#![allow(clippy::unnecessary_wraps, reason = "tests that libtest-mimic runs have one type")]
+
+#[path = "../common/needs.rs"]
+#[macro_use]
+mod needs;
+
+mod commands;
+mod kit;
+mod store;
+
+use std::process::ExitCode;
+
+/// Makes a missing store a failure.
+pub const REQUIRED: &str = "TREEHEAD_REQUIRE_S3";
+
+fn main() -> ExitCode {
+    needs::run(tests![
+        commands::store_check_prints_every_finding,
+        kit::the_probe_finds_a_store_that_keeps_its_promises,
+        kit::objects_are_created_replaced_read_listed_and_deleted,
+        kit::refusals_of_a_real_store_are_understood,
+    ])
+}

@@ -5,6 +5,7 @@ use crate::bucket::{Address, BucketError, CredentialsError, S3, StoreOptions};
 use crate::format::FormatError;
 
 /// Where an object store is
+#[allow(clippy::doc_markdown, reason = "help is plain text")]
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct StoreArgs {
     /// Address of the store, as in https://s3.example.com; by default AWS_ENDPOINT_URL, else Amazon's

@@ -46,7 +46,7 @@ pub struct Args {
     /// Days after which partial tiles expire
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(2..))]
     pub partial_days: u32,
-    /// Region of the bucket, if it is in China or a GovCloud
+    /// Region of the bucket, if it is in China or in a government's cloud
     #[arg(long, value_name = "NAME", default_value = "")]
     pub region: String,
 }

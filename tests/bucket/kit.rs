@@ -64,7 +64,7 @@ pub fn objects_are_created_replaced_read_listed_and_deleted() -> Outcome {
     loop {
         let page = client.list("b/", &after, 10)?;
         listed.extend(page.objects.iter().map(|object| object.key.clone()));
-        after = listed.last().expect("there are some").clone();
+        after.clone_from(listed.last().expect("there are some"));
         if !page.more {
             break;
         }
@@ -96,9 +96,12 @@ pub fn refusals_of_a_real_store_are_understood() -> Outcome {
             refusal(client.create("k", b"", &Headers::default()).map(drop)),
         ]
     };
-    assert_eq!(ask(&|store| store.secret = "another".to_owned()), [Refusal::Signature; 2]);
-    assert_eq!(ask(&|store| store.key = "another".to_owned()), [Refusal::UnknownKey; 2]);
-    assert_eq!(ask(&|store| store.bucket = "no-such-bucket-of-treehead".to_owned()), [Refusal::NoBucket; 2]);
+    assert_eq!(ask(&|store| "another".clone_into(&mut store.secret)), [Refusal::Signature; 2]);
+    assert_eq!(ask(&|store| "another".clone_into(&mut store.key)), [Refusal::UnknownKey; 2]);
+    assert_eq!(
+        ask(&|store| "no-such-bucket-of-treehead".clone_into(&mut store.bucket)),
+        [Refusal::NoBucket; 2]
+    );
     let late = treehead::bucket::S3::open_with(
         &format!("s3://{}/x", store.bucket).parse()?,
         &treehead::bucket::StoreOptions::default(),

@@ -55,10 +55,11 @@ impl Store {
     }
 
     /// The environment of a program that uses the store.
-    pub fn variables(&self) -> [(&'static str, String); 4] {
+    pub fn variables(&self) -> [(&'static str, String); 5] {
         [
             ("AWS_ACCESS_KEY_ID", self.key.clone()),
             ("AWS_SECRET_ACCESS_KEY", self.secret.clone()),
+            ("AWS_REGION", "us-east-1".to_owned()),
             ("AWS_ENDPOINT_URL", self.endpoint.clone()),
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
         ]

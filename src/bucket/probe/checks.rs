@@ -3,18 +3,18 @@
 use std::time::Instant;
 
 use super::findings::{Check, Finding, Verdict};
-use super::{Probe, knows_no_condition};
+use super::{Probe, knows_no_condition, patiently};
 use crate::bucket::{BucketError, Creation, Object, Refusal, Replacement, Tag, TagStyle};
 
 /// The outcome of a check, and what was seen.
 pub(super) type Outcome = Result<(Verdict, String), BucketError>;
 
-pub(super) fn right(seen: impl Into<String>) -> Outcome {
-    Ok((Verdict::Right, seen.into()))
+pub(super) fn right(seen: impl Into<String>) -> (Verdict, String) {
+    (Verdict::Right, seen.into())
 }
 
-pub(super) fn lies(seen: impl Into<String>) -> Outcome {
-    Ok((Verdict::Lies, seen.into()))
+pub(super) fn lies(seen: impl Into<String>) -> (Verdict, String) {
+    (Verdict::Lies, seen.into())
 }
 
 impl Probe<'_> {
@@ -51,15 +51,15 @@ impl Probe<'_> {
     fn create_twice(&self) -> Outcome {
         let key = self.key("twice");
         if self.create(&key, b"first")? == Creation::Exists {
-            return lies("it refused to create an object with a new key");
+            return Ok(lies("it refused to create an object with a new key"));
         }
         if let Creation::Created(_) = self.create(&key, b"second")? {
-            return lies("the second creation of an object was accepted (If-None-Match: * is ignored)");
+            return Ok(lies("the second creation of an object was accepted (If-None-Match: * is ignored)"));
         }
         match self.get(&key)? {
-            Some(object) if object.bytes == b"first" => right("the second creation was refused"),
-            Some(_) => lies("the second creation was refused, but done"),
-            None => lies("what was created is not there"),
+            Some(object) if object.bytes == b"first" => Ok(right("the second creation was refused")),
+            Some(_) => Ok(lies("the second creation was refused, but done")),
+            None => Ok(lies("what was created is not there")),
         }
     }
 
@@ -71,13 +71,13 @@ impl Probe<'_> {
             match self.tags_in(style)? {
                 (Verdict::Right, words) => {
                     *found = Some(style);
-                    return right(words);
+                    return Ok(right(words));
                 }
                 (_, words) => seen.push(words),
             }
         }
         self.objects.use_tag_style(TagStyle::Quoted);
-        lies(seen.join("; "))
+        Ok(lies(seen.join("; ")))
     }
 
     fn tags_in(&self, style: TagStyle) -> Outcome {
@@ -85,21 +85,21 @@ impl Probe<'_> {
         let old = self.put(&key, b"one")?;
         let current = match self.replace(&key, b"two", &old)? {
             Replacement::Replaced(tag) => tag,
-            Replacement::Stale => return lies(format!("the current tag did not replace ({style})")),
-            Replacement::Missing => return lies(format!("what was written is not there ({style})")),
+            Replacement::Stale => return Ok(lies(format!("the current tag did not replace ({style})"))),
+            Replacement::Missing => return Ok(lies(format!("what was written is not there ({style})"))),
         };
         let stale = self.replace(&key, b"three", &old)?;
         match (stale, self.get(&key)?) {
             (Replacement::Stale, Some(object)) if object.bytes == b"two" && object.tag == current => {
-                right(format!("the current tag replaces, an older one is refused ({style} tags)"))
+                Ok(right(format!("the current tag replaces, an older one is refused ({style} tags)")))
             }
             (Replacement::Replaced(_), _) => {
-                lies(format!("an older tag replaced ({style}: If-Match is ignored)"))
+                Ok(lies(format!("an older tag replaced ({style}: If-Match is ignored)")))
             }
             (_, Some(object)) if object.bytes == b"three" => {
-                lies(format!("an older tag was refused, but replaced ({style})"))
+                Ok(lies(format!("an older tag was refused, but replaced ({style})")))
             }
-            _ => lies(format!("after an older tag was refused, another object was read ({style})")),
+            _ => Ok(lies(format!("after an older tag was refused, another object was read ({style})"))),
         }
     }
 
@@ -108,11 +108,11 @@ impl Probe<'_> {
         let tag = self.put(&there, b"there")?;
         let answer = self.replace(&missing, b"new", &tag)?;
         match (answer, self.get(&missing)?) {
-            (Replacement::Replaced(_), _) => lies("it replaced an object that is not there"),
-            (_, Some(_)) => lies("it refused to replace an object that is not there, but created it"),
+            (Replacement::Replaced(_), _) => Ok(lies("it replaced an object that is not there")),
+            (_, Some(_)) => Ok(lies("it refused to replace an object that is not there, but created it")),
             (answer, None) => {
                 let called = if answer == Replacement::Missing { "missing" } else { "another version" };
-                right(format!("it was refused (called {called})"))
+                Ok(right(format!("it was refused (called {called})")))
             }
         }
     }
@@ -122,7 +122,7 @@ impl Probe<'_> {
             let key = self.key(&format!("read-{at}"));
             // Some stores remember for a while that there was none.
             if self.get(&key)?.is_some() {
-                return lies("it read an object that nobody wrote");
+                return Ok(lies("it read an object that nobody wrote"));
             }
             for bytes in [format!("first {at}"), format!("second {at}, which is longer")] {
                 let tag = self.put(&key, bytes.as_bytes())?;
@@ -130,17 +130,17 @@ impl Probe<'_> {
                 match self.get(&key)? {
                     Some(object) if object == expected => {}
                     Some(object) if object.bytes == expected.bytes => {
-                        return lies(format!(
+                        return Ok(lies(format!(
                             "the tag of a write is not that of a read: {} and {}",
                             expected.tag, object.tag
-                        ));
+                        )));
                     }
-                    Some(_) => return lies("it read an older version than the last one written"),
-                    None => return lies("it did not find what was just written"),
+                    Some(_) => return Ok(lies("it read an older version than the last one written")),
+                    None => return Ok(lies("it did not find what was just written")),
                 }
             }
         }
-        right(format!("{} objects were read as last written", self.extent.objects))
+        Ok(right(format!("{} objects were read as last written", self.extent.objects)))
     }
 
     fn list_after_write(&self) -> Outcome {
@@ -155,7 +155,7 @@ impl Probe<'_> {
             loop {
                 let page = self.objects.list(&prefix, &after, 7)?;
                 if page.objects.len() > 7 || page.objects.iter().any(|object| object.size != 3) {
-                    return lies("a page of a list is longer than asked for, or has a wrong size");
+                    return Ok(lies("a page of a list is longer than asked for, or has a wrong size"));
                 }
                 seen.extend(page.objects.into_iter().map(|object| object.key));
                 match seen.last() {
@@ -164,16 +164,16 @@ impl Probe<'_> {
                 }
             }
             if seen != expected {
-                return lies(format!("of {} objects, it listed {}", expected.len(), seen.len()));
+                return Ok(lies(format!("of {} objects, it listed {}", expected.len(), seen.len())));
             }
         }
-        right(format!("{count} objects were listed in order, each as soon as it was written"))
+        Ok(right(format!("{count} objects were listed in order, each as soon as it was written")))
     }
 
     fn read_after_delete(&self) -> Outcome {
         let key = self.key("deleted");
         self.put(&key, b"one")?;
-        match self.patiently(|| self.objects.delete(&key)) {
+        match patiently(|| self.objects.delete(&key)) {
             Err(BucketError::Refused { refusal: Refusal::Denied, .. }) => {
                 return Ok((
                     Verdict::Skipped,
@@ -183,11 +183,11 @@ impl Probe<'_> {
             other => other?,
         }
         if self.get(&key)?.is_some() {
-            return lies("it read an object that was deleted");
+            return Ok(lies("it read an object that was deleted"));
         }
         match self.create(&key, b"two")? {
-            Creation::Exists => lies("it refused to create an object in place of a deleted one"),
-            Creation::Created(_) => right("a deleted object is gone"),
+            Creation::Exists => Ok(lies("it refused to create an object in place of a deleted one")),
+            Creation::Created(_) => Ok(right("a deleted object is gone")),
         }
     }
 

@@ -61,7 +61,7 @@ pub struct Finding {
 pub struct Findings {
     pub(super) store: String,
     pub(super) style: Option<TagStyle>,
-    pub(super) findings: Vec<Finding>,
+    pub(super) all: Vec<Finding>,
     pub(super) is_clean: bool,
     pub(super) time: Duration,
 }
@@ -83,7 +83,7 @@ impl Findings {
     /// The findings, in order of the checks.
     #[must_use]
     pub fn all(&self) -> &[Finding] {
-        &self.findings
+        &self.all
     }
 
     /// How the store wants tags; `None` if no tag worked.
@@ -107,7 +107,7 @@ impl Findings {
     /// The worst outcome: a lie, or else a check that was not completed.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let has = |verdict| self.findings.iter().any(|finding| finding.verdict == verdict);
+        let has = |verdict| self.all.iter().any(|finding| finding.verdict == verdict);
         if has(Verdict::Lies) {
             Verdict::Lies
         } else if has(Verdict::Unknown) {
@@ -132,7 +132,7 @@ impl Findings {
 
     /// The findings with an outcome, in words.
     fn of(&self, verdict: Verdict) -> String {
-        let found = self.findings.iter().filter(|finding| finding.verdict == verdict);
+        let found = self.all.iter().filter(|finding| finding.verdict == verdict);
         found.map(|finding| format!("{}: {}", finding.check, finding.seen)).collect::<Vec<_>>().join("; ")
     }
 
@@ -148,7 +148,7 @@ impl Findings {
             };
             format!("{verdict:<15} {:<18} {}\n", finding.check, finding.seen)
         };
-        self.findings.iter().map(line).collect()
+        self.all.iter().map(line).collect()
     }
 
     /// The findings for machines.
@@ -167,7 +167,7 @@ impl Findings {
             "store": self.store,
             "verdict": self.verdict().as_str(),
             "tag_style": self.style.map(TagStyle::as_str),
-            "findings": self.findings.iter().map(finding).collect::<Vec<_>>(),
+            "findings": self.all.iter().map(finding).collect::<Vec<_>>(),
             "cleaned": self.is_clean,
             "ms": millis(self.time),
         })

@@ -59,8 +59,8 @@ pub fn check_store(objects: &dyn Objects, extent: Extent) -> Result<Findings, Bu
         Ok(probe.run())
     });
     let is_clean = probe.clean();
-    let (style, findings) = result?;
-    Ok(Findings { store: objects.name(), style, findings, is_clean, time: begun.elapsed() })
+    let (style, all) = result?;
+    Ok(Findings { store: objects.name(), style, all, is_clean, time: begun.elapsed() })
 }
 
 /// A probe under way. Its requests are sent again if the store was busy; after an unclear answer it reads.
@@ -88,32 +88,17 @@ impl Probe<'_> {
         is_deleted && left.is_ok_and(|left| left.objects.is_empty())
     }
 
-    /// Sends a request again while the store is busy or silent, and did not do it.
-    fn patiently<T>(&self, mut send: impl FnMut() -> Result<T, BucketError>) -> Result<T, BucketError> {
-        let mut backoff = BACKOFF;
-        for _ in 1..TRIES {
-            match send() {
-                Err(error) if error.is_temporary() && !error.may_be_done() => {
-                    let pause = backoff.pause().max(error.retry_after().unwrap_or_default());
-                    std::thread::sleep(pause.min(Duration::from_secs(5)));
-                }
-                other => return other,
-            }
-        }
-        send()
-    }
-
     fn get(&self, key: &str) -> Result<Option<Object>, BucketError> {
-        self.patiently(|| self.objects.get(key, MAX_BYTES))
+        patiently(|| self.objects.get(key, MAX_BYTES))
     }
 
     fn put(&self, key: &str, bytes: &[u8]) -> Result<Tag, BucketError> {
-        self.patiently(|| self.objects.put(key, bytes, &Headers::default()))
+        patiently(|| self.objects.put(key, bytes, &Headers::default()))
     }
 
     /// Creates an object; after an unclear answer, what is there decides.
     fn create(&self, key: &str, bytes: &[u8]) -> Result<Creation, BucketError> {
-        self.patiently(|| match self.objects.create(key, bytes, &Headers::default()) {
+        patiently(|| match self.objects.create(key, bytes, &Headers::default()) {
             Err(error) if error.may_be_done() => match self.get(key)? {
                 Some(object) if object.bytes == bytes => Ok(Creation::Created(object.tag)),
                 Some(_) => Ok(Creation::Exists),
@@ -125,7 +110,7 @@ impl Probe<'_> {
 
     /// Replaces an object; after an unclear answer, what is there decides.
     fn replace(&self, key: &str, bytes: &[u8], tag: &Tag) -> Result<Replacement, BucketError> {
-        self.patiently(|| match self.objects.replace(key, bytes, tag, &Headers::default()) {
+        patiently(|| match self.objects.replace(key, bytes, tag, &Headers::default()) {
             Err(error) if error.may_be_done() => match self.get(key)? {
                 Some(object) if object.bytes == bytes => Ok(Replacement::Replaced(object.tag)),
                 Some(object) if object.tag == *tag => Err(not_done(self.objects, &error)),
@@ -135,6 +120,21 @@ impl Probe<'_> {
             other => other,
         })
     }
+}
+
+/// Sends a request again while the store is busy or silent, and did not do it.
+fn patiently<T>(mut send: impl FnMut() -> Result<T, BucketError>) -> Result<T, BucketError> {
+    let mut backoff = BACKOFF;
+    for _ in 1..TRIES {
+        match send() {
+            Err(error) if error.is_temporary() && !error.may_be_done() => {
+                let pause = backoff.pause().max(error.retry_after().unwrap_or_default());
+                std::thread::sleep(pause.min(Duration::from_secs(5)));
+            }
+            other => return other,
+        }
+    }
+    send()
 }
 
 /// The error of a write that reading has shown to be not done.

@@ -142,7 +142,7 @@ impl Probe<'_> {
     fn settle(&self, done: &str, tally: &Tally) -> Outcome {
         for (key, bytes) in &tally.settled {
             if !self.holds(key, bytes, None)? {
-                return lies("a winner's object was overwritten later");
+                return Ok(lies("a winner's object was overwritten later"));
             }
         }
         let extent = self.extent;
@@ -154,7 +154,7 @@ impl Probe<'_> {
         if tally.nothing > 0 {
             seen += &format!("; {} requests were turned away", tally.nothing);
         }
-        right(seen)
+        Ok(right(seen))
     }
 }
 

@@ -13,11 +13,13 @@ use treehead::endpoint::{
 use treehead::merkle::{Hash, TreeSize};
 
 use crate::answers::{Answers, Request};
-use crate::args::{self, Out};
+use crate::args;
 use crate::fail::{Done, Fail, th_status};
+use crate::json;
 use crate::memory::{Memory, th_memory};
 use crate::news::{News, Stop, compare, forked};
 use crate::object::{Handle, Object, handle};
+use crate::out::Out;
 use crate::question::{Asked, th_question};
 use crate::text::{finish, put_text, status, th_text};
 use crate::trust::{Trusted, th_trust};
@@ -284,7 +286,8 @@ unsafe fn end(check: &mut Check, memory: *const th_memory, verdict: *mut th_verd
     };
     let outcome =
         outcome.unwrap_or_else(|| Outcome::of(Err(No::could_not_tell("requests wait for answers"))));
-    outcome.put(verdict, check.asked.freshness.now, check.asked.wants_json.then_some(&check.digest))
+    let json = check.asked.wants_json.then(|| json::verdict(&outcome, &check.digest));
+    outcome.put(verdict, check.asked.freshness.now, json)
 }
 
 /// Begins a check. `memory` may be NULL.

@@ -7,11 +7,12 @@ use treehead::endpoint::fork_json;
 use treehead::merkle::{Hash, Tile, TileReader};
 use treehead::proof::fork::{ForkEvidence, ProvenFork, compare_heads};
 
-use crate::args::{self, Out};
+use crate::args;
 use crate::describe::put_json;
 use crate::fail::{Done, Fail, th_status};
 use crate::head::open;
 use crate::object::Handle as _;
+use crate::out::Out;
 use crate::text::{finish, put_text, th_blob, th_text};
 use crate::tree::th_plan;
 use crate::trust::{Trusted, th_trust};

@@ -7,10 +7,11 @@ use treehead::checkpoint::read_unverified;
 use treehead::endpoint::{bundle_json, entry_json, head_json, proof_json, signed_head_json, trust_json};
 use treehead::proof::{ProofBundle, ProofFile};
 
-use crate::args::{self, Out};
+use crate::args;
 use crate::fail::th_status;
 use crate::head::open;
 use crate::object::Handle as _;
+use crate::out::Out;
 use crate::text::{finish, put_text, status, th_blob, th_str, th_text};
 use crate::trust::th_trust;
 

@@ -16,7 +16,7 @@ use rustix::time::Timespec;
 use treehead::endpoint::{EndpointState, MAX_STATE_BYTES, VerdictCode};
 
 use crate::fail::{Done, Fail, th_status};
-use crate::memory;
+use crate::state;
 
 /// Most tries to get the lock, and the pause between two: 30 seconds.
 const MOST_TRIES: u32 = 6_000;
@@ -88,14 +88,14 @@ impl StateDir {
             return Err(not_a_file(&path));
         }
         let bytes = read_all(&file, MAX_STATE_BYTES + 1).map_err(io("read", &path))?;
-        memory::parse(&bytes)
+        state::parse(&bytes)
     }
 
     /// Replaces the memory. When this returns, it survives a power cut; a crash before that leaves the old one or the new
     /// one, whole.
     pub fn save(&self, state: &EndpointState) -> Done {
         let (path, new) = (self.file("state.json"), self.file("state.json.new"));
-        let bytes = memory::print(state)?;
+        let bytes = state::print(state)?;
         let there = match rustix::fs::lstat(&*path) {
             Ok(stat) if !is_file(&stat) => return Err(not_a_file(&path)),
             Ok(stat) => Some(stat),

@@ -3,9 +3,10 @@
 use sha2::{Digest as _, Sha256};
 use treehead::merkle::Hash;
 
-use crate::args::{self, Out};
+use crate::args;
 use crate::fail::th_status;
 use crate::object::{Handle, Object, handle};
+use crate::out::Out;
 use crate::text::status;
 
 /// SHA-256 of something that comes in pieces. One thread at a time.

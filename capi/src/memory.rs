@@ -2,10 +2,12 @@
 
 use treehead::endpoint::EndpointState;
 
-use crate::args::Out;
-use crate::fail::{Done, Fail, th_status};
+use crate::args;
+use crate::fail::{Fail, th_status};
 use crate::object::{Handle, Object, handle};
-use crate::text::{finish, status, th_blob, th_text};
+use crate::out::Out;
+use crate::state;
+use crate::text::{make, status, th_blob, th_text};
 
 /// What an endpoint remembers: heads, sequence numbers, channels, withdrawals, forks. With it, no old release passes for a
 /// new one. One thread at a time.
@@ -41,15 +43,10 @@ pub unsafe extern "C" fn th_memory_from_bytes(
     memory: *mut *mut th_memory,
     message: *mut th_text,
 ) -> th_status {
-    finish(
-        message,
-        (|| {
-            let out = Out::new(memory)?;
-            let state = parse(crate::args::bytes(data, length)?)?;
-            out.set(th_memory::boxed(Memory::Held { state, is_changed: false }));
-            Ok(())
-        })(),
-    )
+    make(memory, message, || {
+        let state = state::parse(args::bytes(data, length)?)?;
+        Ok(Memory::Held { state, is_changed: false })
+    })
 }
 
 /// The bytes to save, durably, before a file is installed on a verdict that used this memory.
@@ -60,7 +57,7 @@ pub unsafe extern "C" fn th_memory_to_bytes(memory: *mut th_memory, bytes: *mut 
         let mut locked = th_memory::lock(memory)?;
         match &mut *locked {
             Memory::Held { state, is_changed } => {
-                out.set(th_blob::boxed(print(state)?));
+                out.set(th_blob::boxed(state::print(state)?));
                 *is_changed = false;
                 Ok(())
             }
@@ -91,68 +88,20 @@ pub unsafe extern "C" fn th_memory_open_dir(
     memory: *mut *mut th_memory,
     message: *mut th_text,
 ) -> th_status {
-    finish(
-        message,
-        (|| {
-            let out = Out::new(memory)?;
-            let path = crate::args::bytes(dir, length)?;
-            if path.is_empty() || path.contains(&0) {
-                return Err(Fail::argument("a path is empty or contains a NUL"));
-            }
-            #[cfg(all(feature = "dir", unix))]
-            {
-                out.set(th_memory::boxed(Memory::Dir(crate::dir::StateDir::open(path)?)));
-                Ok(())
-            }
-            #[cfg(not(all(feature = "dir", unix)))]
-            {
-                let _ = out;
-                Err(Fail::new(th_status::TH_UNSUPPORTED, "this build has no memory in a directory"))
-            }
-        })(),
-    )
+    make(memory, message, || {
+        let path = args::bytes(dir, length)?;
+        if path.is_empty() || path.contains(&0) {
+            return Err(Fail::argument("a path is empty or contains a NUL"));
+        }
+        #[cfg(all(feature = "dir", unix))]
+        return Ok(Memory::Dir(crate::dir::StateDir::open(path)?));
+        #[cfg(not(all(feature = "dir", unix)))]
+        Err(Fail::new(th_status::TH_UNSUPPORTED, "this build has no memory in a directory"))
+    })
 }
 
 /// Frees a memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn th_memory_free(memory: *mut th_memory) {
     th_memory::free(memory);
-}
-
-/// Reads a state file.
-#[cfg(feature = "state")]
-pub(crate) fn parse(bytes: &[u8]) -> Done<EndpointState> {
-    use treehead::endpoint::VerdictCode;
-
-    let unreadable = th_status::TH_COULD_NOT_TELL;
-    if let Some(version) = EndpointState::later_version(bytes) {
-        let message = alloc::format!("the memory was written by a newer program, in version {version}");
-        return Err(Fail::coded(unreadable, VerdictCode::StateNewer, message));
-    }
-    EndpointState::parse(bytes)
-        .map_err(|e| Fail::coded(unreadable, VerdictCode::StateDamaged, alloc::format!("{e}")))
-}
-
-#[cfg(feature = "state")]
-pub(crate) fn print(state: &EndpointState) -> Done<alloc::vec::Vec<u8>> {
-    use treehead::endpoint::MAX_STATE_BYTES;
-
-    let bytes = state.to_bytes();
-    if bytes.len() > MAX_STATE_BYTES {
-        return Err(Fail::new(th_status::TH_COULD_NOT_TELL, "the memory is full"));
-    }
-    Ok(bytes)
-}
-
-#[cfg(not(feature = "state"))]
-const NO_STATE: &str = "this build keeps no memory in files";
-
-#[cfg(not(feature = "state"))]
-fn parse(_: &[u8]) -> Done<EndpointState> {
-    Err(Fail::new(th_status::TH_UNSUPPORTED, NO_STATE))
-}
-
-#[cfg(not(feature = "state"))]
-fn print(_: &EndpointState) -> Done<alloc::vec::Vec<u8>> {
-    Err(Fail::new(th_status::TH_UNSUPPORTED, NO_STATE))
 }

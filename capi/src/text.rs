@@ -7,9 +7,9 @@ use core::ffi::c_char;
 
 use treehead::format::shown;
 
-use crate::args::Out;
 use crate::fail::{Done, Fail, th_status};
 use crate::object::{Handle, Object, handle};
+use crate::out::Out;
 
 /// Text that a caller gives: UTF-8, not NUL-terminated. data NULL: none. th_str_of makes one of a C string.
 #[repr(C)]
@@ -109,6 +109,20 @@ pub(crate) unsafe fn finish(message: *mut th_text, result: Done) -> th_status {
     // A bad pointer to the message does not hide what it is about.
     let _ = put_text(message, words);
     status
+}
+
+/// Hands out a new object, or says why there is none.
+pub(crate) unsafe fn make<T: Handle>(
+    place: *mut *mut T,
+    message: *mut th_text,
+    value: impl FnOnce() -> Done<T::Value>,
+) -> th_status {
+    // A place that can't be written comes first: nothing is made in vain.
+    let made = Out::new(place).and_then(|out| {
+        out.set(T::boxed(value()?));
+        Ok(())
+    });
+    finish(message, made)
 }
 
 /// The status of a function without a message.

@@ -9,9 +9,10 @@ use treehead::merkle::{
 };
 use treehead::proof::bundle;
 
-use crate::args::{self, Out, put_hashes};
+use crate::args;
 use crate::fail::{Done, Fail, th_status};
 use crate::object::{Handle as _, Object, handle};
+use crate::out::{Out, put_hashes};
 use crate::text::{put_text, status, th_text};
 
 /// Entries in a bundle, hashes in a tile.

@@ -9,10 +9,11 @@ use treehead::endpoint::TrustUpdateError;
 use treehead::endpoint::{Requirement, Trust, TrustFile, UpdateRule};
 use treehead::release::Publishers;
 
-use crate::args::{self, Out};
+use crate::args;
 use crate::fail::{Done, Fail, th_status};
 use crate::object::{Handle, Object, handle};
-use crate::text::{finish, status, th_blob, th_bytes, th_text};
+use crate::out::Out;
+use crate::text::{finish, make, status, th_blob, th_bytes, th_text};
 
 /// The logs, witnesses and publishers to believe. Never changes: any number of threads may use it at once.
 pub struct th_trust(Object<Arc<Trusted>>);
@@ -66,15 +67,7 @@ pub unsafe extern "C" fn th_trust_from_bytes(
     trust: *mut *mut th_trust,
     message: *mut th_text,
 ) -> th_status {
-    finish(
-        message,
-        (|| {
-            let out = Out::new(trust)?;
-            let file = TrustFile::parse(args::bytes(data, length)?)?;
-            out.set(th_trust::boxed(Arc::new(file.into())));
-            Ok(())
-        })(),
-    )
+    make(trust, message, || Ok(Arc::new(TrustFile::parse(args::bytes(data, length)?)?.into())))
 }
 
 /// Reads a policy (c2sp.org/tlog-policy) and a publishers.toml. Without publishers (length 0), heads and proofs about trees
@@ -89,17 +82,11 @@ pub unsafe extern "C" fn th_trust_from_parts(
     trust: *mut *mut th_trust,
     message: *mut th_text,
 ) -> th_status {
-    finish(
-        message,
-        (|| {
-            let out = Out::new(trust)?;
-            let policy = Policy::parse(args::bytes(policy, policy_length)?)?;
-            let publishers = parse_publishers(args::bytes(publishers, publishers_length)?)?;
-            let gate = Vec::new();
-            out.set(th_trust::boxed(Arc::new(Trusted { number: 0, policy, publishers, gate, update: None })));
-            Ok(())
-        })(),
-    )
+    make(trust, message, || {
+        let policy = Policy::parse(args::bytes(policy, policy_length)?)?;
+        let publishers = parse_publishers(args::bytes(publishers, publishers_length)?)?;
+        Ok(Arc::new(Trusted { number: 0, policy, publishers, gate: Vec::new(), update: None }))
+    })
 }
 
 fn parse_publishers(bytes: &[u8]) -> Done<Publishers> {

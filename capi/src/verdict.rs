@@ -10,7 +10,6 @@ use treehead::proof::fork::ProvenFork;
 
 use crate::args::{self, Sized1};
 use crate::fail::{Done, Fail, th_status};
-use crate::json;
 use crate::object::Handle as _;
 use crate::text::{th_blob, th_text};
 
@@ -197,8 +196,8 @@ impl Outcome {
         }
     }
 
-    /// Writes the verdict to a caller's struct, and returns its status.
-    pub unsafe fn put(&self, place: *mut th_verdict, now: u64, json: Option<&[u8; 32]>) -> Done<th_status> {
+    /// Writes the verdict to a caller's struct, with its JSON if that is wanted, and returns its status.
+    pub unsafe fn put(&self, place: *mut th_verdict, now: u64, json: Option<String>) -> Done<th_status> {
         let mut out = args::read(place)?;
         out.status = self.status() as i32;
         (out.reason, out.reserved) = (0, 0);
@@ -235,8 +234,8 @@ impl Outcome {
         if let Some((_, bytes)) = evidence {
             out.evidence = th_blob::boxed(bytes);
         }
-        if let Some(digest) = json {
-            out.json = th_blob::boxed(json::verdict(self, digest).into_bytes());
+        if let Some(json) = json {
+            out.json = th_blob::boxed(json.into_bytes());
         }
         args::write(place, &out)?;
         Ok(self.status())

@@ -9,6 +9,7 @@ use treehead::endpoint::{
 
 use crate::args;
 use crate::fail::{Done, Fail, th_status};
+use crate::json;
 use crate::memory::{Memory, th_memory};
 use crate::object::{Handle as _, Locked};
 use crate::question::{Asked, th_question};
@@ -205,8 +206,8 @@ unsafe fn verify_all(
     let mut worst = th_status::TH_OK;
     for (at, outcome) in outcomes.iter().enumerate() {
         let (question, verdict) = (&asked[at], verdicts[at]);
-        let json = question.wants_json.then(|| (*questions[at]).sha256);
-        let status = outcome.put(verdict, question.freshness.now, json.as_ref())?;
+        let json = question.wants_json.then(|| json::verdict(outcome, &(*questions[at]).sha256));
+        let status = outcome.put(verdict, question.freshness.now, json)?;
         if gravity(status) > gravity(worst) {
             worst = status;
         }

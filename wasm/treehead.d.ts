@@ -489,6 +489,8 @@ export interface Entry {
   words: { label: string; text: string }[];
   /** Hex keyids of the signers. */
   keys?: string[];
+  /** The family of each key: `ed25519`, `ml-dsa-44`; of a key that `trust` does not list as its signature shows it, so `rsa` for both schemes. */
+  families?: string[];
   /** Names of the publishers that may state this and whose signatures were verified. */
   publishers?: string[];
   /** Names of all known signers whose signatures were verified. */

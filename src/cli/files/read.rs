@@ -80,7 +80,7 @@ impl Mode {
     }
 }
 
-/// Whether none of these bits are set.
+/// Tells whether none of these bits are set.
 const fn is_free_of(mode: u32, bits: u32) -> bool {
     mode & bits == 0
 }
@@ -120,7 +120,7 @@ fn read_secret_bytes(path: &Path, allowed: Mode) -> Result<Zeroizing<Vec<u8>>, F
     Ok(bytes)
 }
 
-/// Whether this is the public key of a publisher, log or witness, and nothing else.
+/// Tells whether a text is the public key of a publisher, log or witness, and nothing else.
 fn is_public_key(text: &str) -> bool {
     is_public_key_text(text) || NoteKey::parse(text.trim()).is_ok()
 }

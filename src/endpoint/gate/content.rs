@@ -1,4 +1,4 @@
-//! What a gate judges: a file, or a folder whose files are released by a manifest.
+//! Reads the artifacts of a gate: files, and folders whose files are released by a manifest.
 
 use std::path::{Path, PathBuf};
 

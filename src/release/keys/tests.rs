@@ -270,7 +270,7 @@ fn weak_and_foreign_keys_are_named() {
     }
 }
 
-/// What a line of OpenSSH holds is checked as strictly as DER.
+/// The content of a line of OpenSSH is checked as strictly as DER.
 #[test]
 fn lines_of_openssh_have_one_spelling() {
     let line = |name: &str, blob: &[u8]| format!("{name} {} someone", base64_encode(blob)).into_bytes();

@@ -2,7 +2,8 @@
 //! signed checkpoint in a file of its own.
 //!
 //! [`Store`] is the contract: *stage* a batch (durable), then *apply* it (derived, replayable). Logs run on
-//! [`DiskStore`]; in tests, a store in memory injects faults. One conformance suite holds both to the contract.
+//! [`DiskStore`], or in a bucket; in tests, a store in memory injects faults. One conformance suite holds all of them to
+//! the contract.
 
 #[cfg(feature = "bucket")]
 pub mod bucket;

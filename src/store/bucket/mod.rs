@@ -3,11 +3,20 @@
 //! append, and the condition on each batch's key decides which one did.
 
 mod batch_object;
+mod cache;
 mod chain;
 mod chain_error;
+mod cold;
+mod follow;
+mod index_objects;
 pub mod layout;
 mod lease;
 mod lease_keeper;
+mod parallel;
+mod reader;
+mod store;
+mod tail;
+mod tiles;
 
 pub use batch_object::{BatchHead, BatchObject, HEAD_BYTES, ID_BYTES, MAX_OBJECT_BYTES, WriterId};
 pub use chain::{Appended, Chain, ChainOptions, Followed, HeadReplaced, Nonces};
@@ -15,6 +24,7 @@ pub use chain_error::ChainError;
 pub use layout::HeadKind;
 pub use lease::{Decision, Lease, LeaseRecord, MAX_SECONDS, Observed, decide};
 pub use lease_keeper::{LeaseKeeper, LeaseState};
+pub use store::{BucketOptions, BucketStore};
 
 #[cfg(test)]
 mod tests;

@@ -52,17 +52,25 @@ impl<'a, E: EntryStorage> CatchUp<'a, E> {
         }
         while next < size {
             let (number, skip) = (next / TILE_WIDTH, usize::try_from(next % TILE_WIDTH).expect("below 256"));
-            let count = usize::try_from((size - number * TILE_WIDTH).min(TILE_WIDTH)).expect("at most 256");
-            let bytes = self.entries.read_bundle(self.tree, number, count)?;
-            let entries = split(self.entries, &bytes, number, count)?;
-            let entries = &entries[skip..];
-            let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
-            let facts: Vec<Facts> = entries.iter().map(|entry| (self.describe)(entry)).collect();
-            let first = LeafIndex::new(next).expect("below the tree's size");
-            next += entries.len() as u64;
-            let edge = &read_root(self.tree, TreeSize::new(next).expect("at most the tree's size"))?;
-            let bytes = bytes.len();
-            self.push(IndexRows { first, leaf_hashes: &leaf_hashes, facts: &facts, edge, bytes })?;
+            let full = (size / TILE_WIDTH).min(number + self.entries.bundles_at_once());
+            let (bundles, width) = if number < full {
+                (self.entries.read_bundles(self.tree, number..full)?, TILE_WIDTH)
+            } else {
+                let width = usize::try_from(size % TILE_WIDTH).expect("below 256");
+                (vec![self.entries.read_bundle(self.tree, number, width)?], size % TILE_WIDTH)
+            };
+            let width = usize::try_from(width).expect("at most 256");
+            for (number, bytes) in (number..).zip(&bundles) {
+                let entries = split(self.entries, bytes, number, width)?;
+                let entries = if number * TILE_WIDTH < next { &entries[skip..] } else { &entries[..] };
+                let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
+                let facts: Vec<Facts> = entries.iter().map(|entry| (self.describe)(entry)).collect();
+                let first = LeafIndex::new(next).expect("below the tree's size");
+                next += entries.len() as u64;
+                let edge = &read_root(self.tree, TreeSize::new(next).expect("at most the tree's size"))?;
+                let bytes = bytes.len();
+                self.push(IndexRows { first, leaf_hashes: &leaf_hashes, facts: &facts, edge, bytes })?;
+            }
         }
         Ok(())
     }
@@ -90,6 +98,12 @@ impl<'a, E: EntryStorage> CatchUp<'a, E> {
             }
             Ok(())
         })
+    }
+
+    /// The leaves that the index had when it was opened.
+    #[cfg(feature = "bucket")]
+    pub const fn indexed(&self) -> Indexed {
+        self.indexed
     }
 
     /// Ends catching up, after everything was applied.

@@ -28,6 +28,11 @@ pub trait StoredBatch: Send {
 
     /// Length of the entries with their lengths.
     fn body_bytes(&self) -> usize;
+
+    /// The leaf hashes of the entries, if they are known.
+    fn leaf_hashes(&self) -> Option<&[Hash]> {
+        None
+    }
 }
 
 /// Reads batches that follow each other.
@@ -138,8 +143,11 @@ fn hash_groups<B: StoredBatch>(jobs: &Mutex<Receiver<Job<B>>>, describe: &Descri
         let Ok(Job { batches, progress, done }) = next else { return };
         let (mut leaf_hashes, mut facts, mut bytes) = (Vec::new(), Vec::new(), 0);
         for batch in &batches {
+            leaf_hashes.extend_from_slice(batch.leaf_hashes().unwrap_or_default());
             for entry in batch.entries() {
-                leaf_hashes.push(Hash::leaf(entry));
+                if batch.leaf_hashes().is_none() {
+                    leaf_hashes.push(Hash::leaf(entry));
+                }
                 facts.push(describe(entry));
                 bytes += entry.len();
             }

@@ -13,6 +13,8 @@ mod tree;
 
 pub use catch_up::{CatchUp, tree_fault};
 pub use hashing::{BatchReader, StoredBatch};
+#[cfg(feature = "bucket")]
+pub use reader::leaf_hashes;
 pub use reader::{EntryStorage, Reader, Views, partial_leaves};
 pub use rows::{OnRows, RowWriter};
 pub use tree::{Cursor, Opened, PLACE_BYTES, Place, Tree, TreeRows};

@@ -1,5 +1,6 @@
 //! Reading a log while it grows. Readers never wait for the sequencer.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock, RwLock};
 
 use super::checked_bundles::CheckedBundles;
@@ -18,6 +19,20 @@ pub trait EntryStorage: Send + Sync {
     /// # Errors
     /// [`StoreError::Damaged`] if they are not there.
     fn read_bundle(&self, tree: &Tree, index: u64, width: usize) -> Result<Vec<u8>, StoreError>;
+
+    /// Reads several full bundles that follow each other, for whoever reads them all.
+    ///
+    /// # Errors
+    /// As [`read_bundle`](Self::read_bundle).
+    fn read_bundles(&self, tree: &Tree, bundles: Range<u64>) -> Result<Vec<Vec<u8>>, StoreError> {
+        let full = usize::try_from(TILE_WIDTH).expect("256");
+        bundles.map(|index| self.read_bundle(tree, index, full)).collect()
+    }
+
+    /// The number of bundles to ask [`read_bundles`](Self::read_bundles) for at once.
+    fn bundles_at_once(&self) -> u64 {
+        1
+    }
 
     /// Reads one entry. The tree has it.
     ///
@@ -54,6 +69,12 @@ impl<E: EntryStorage> Reader<E> {
     pub fn new(entries: E, describe: Describe) -> Self {
         let (views, checked) = (RwLock::new(None), CheckedBundles::default());
         Self { entries, describe, views, checked, damage: OnceLock::new() }
+    }
+
+    /// The storage of the entries.
+    #[cfg(feature = "bucket")]
+    pub const fn entries(&self) -> &E {
+        &self.entries
     }
 
     /// Remembers damage to the entries if the error reports it.
@@ -254,7 +275,7 @@ fn check_bundle(
 }
 
 /// The leaf hashes of a bundle's entries in the tree.
-fn leaf_hashes(tree: &Tree, index: u64, width: usize) -> Result<Vec<Hash>, StoreError> {
+pub fn leaf_hashes(tree: &Tree, index: u64, width: usize) -> Result<Vec<Hash>, StoreError> {
     let tile = Tile::new(TileId::Hashes { level: 0, index }, width as u64).expect("1 to 256 entries");
     Ok(tree.read_tiles(&[tile])?.remove(0))
 }

@@ -5,6 +5,7 @@
 //! "c"                              cursor: size u64 || place of the last batch applied (24) || root (32)
 //! "t" || level u8 || index u64     256 hashes of a full tile; written once, never again
 //! "b" || index u64                 place of the beginning of a bundle (24), if entries are found by it
+//! "p"                              leaf hashes behind the last full tile, if the entries are not at hand
 //! ```
 //!
 //! Only the storage of the entries knows what a [`Place`] says.
@@ -23,6 +24,7 @@ use crate::merkle::{
 use crate::store::StoreError;
 
 const CURSOR: &[u8] = b"c";
+const PARTIAL: &[u8] = b"p";
 /// Levels a tree below 2^63 leaves can have.
 const LEVELS: usize = 8;
 
@@ -65,6 +67,7 @@ impl Cursor {
 pub struct Tree {
     rows: sled::Tree,
     recent: Arc<RwLock<Recent>>,
+    keeps_partial: bool,
 }
 
 /// Rows by their keys, for sled.
@@ -96,7 +99,26 @@ struct Edge {
 impl Tree {
     /// An empty tree, in place of what the rows may hold.
     pub fn empty(rows: sled::Tree) -> Self {
-        Self { rows, recent: Arc::default() }
+        Self { rows, recent: Arc::default(), keeps_partial: false }
+    }
+
+    /// Also keeps the leaf hashes behind the last full tile in the rows.
+    #[cfg(feature = "bucket")]
+    pub fn keeping_partial(self) -> Self {
+        Self { keeps_partial: true, ..self }
+    }
+
+    /// The kept leaf hashes behind the last full tile of a tree of this size.
+    ///
+    /// # Errors
+    /// [`StoreError::TreeDamaged`] if they are not there.
+    #[cfg(feature = "bucket")]
+    pub fn partial_leaves(&self, size: TreeSize) -> Result<Vec<Hash>, StoreError> {
+        let width = usize::try_from(size.get() % TILE_WIDTH).expect("below 256");
+        let row = self.row(PARTIAL)?.unwrap_or_default();
+        hashes_from_bytes(&row, width).ok_or_else(|| StoreError::TreeDamaged {
+            detail: format!("expected {width} leaf hashes of its partial tile, saw {} bytes", row.len()),
+        })
     }
 
     /// Opens the tree and rebuilds the right edge. `tail` reads the entries behind the last full tile, and hashes them.
@@ -105,10 +127,10 @@ impl Tree {
     /// [`StoreError::TreeDamaged`] if rows are missing, or do not make the root in the cursor: the tree has to be
     /// rebuilt. Others are those of `tail`.
     pub fn open(
-        rows: sled::Tree,
+        self,
         tail: impl FnOnce(&Self, &Cursor) -> Result<Vec<Hash>, StoreError>,
     ) -> Result<(Self, Option<Cursor>), StoreError> {
-        let tree = Self::empty(rows);
+        let tree = self;
         let damaged = |why: &str| StoreError::TreeDamaged { detail: why.to_owned() };
         let cursor = tree.rows.get(CURSOR).map_err(|_| damaged("its cursor can't be read"))?;
         let Some(cursor) = cursor else { return Ok((tree, None)) };
@@ -156,7 +178,12 @@ impl Tree {
         for (index, start) in bundles {
             rows.insert(bundle_key(*index), start.0.as_slice().into());
         }
-        rows.extend(cursor.map(|cursor| (CURSOR.to_vec(), cursor.to_bytes().into())));
+        if let Some(cursor) = cursor {
+            rows.insert(CURSOR.to_vec(), cursor.to_bytes().into());
+            if self.keeps_partial {
+                rows.insert(PARTIAL.to_vec(), hashes_to_bytes(edge.partial.level(0)).into());
+            }
+        }
         let mut recent = self.recent_mut();
         recent.edge = edge;
         recent.waiting.extend(rows);

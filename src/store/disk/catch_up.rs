@@ -26,8 +26,9 @@ impl DiskStore {
         }
         let entries = JournalEntries::new(dir.clone());
         let tail = |tree: &Tree, size| partial_leaves(&entries, tree, size);
-        let (tree, cursor) =
-            Tree::open(tree_rows, |tree, cursor| tail(tree, cursor.size)).map_err(disagrees_with_journal)?;
+        let (tree, cursor) = Tree::empty(tree_rows)
+            .open(|tree, cursor| tail(tree, cursor.size))
+            .map_err(disagrees_with_journal)?;
         let scan = Scan::new(&dir, origin, cursor.map(Cursor::from));
         let mut scan = if cursor.is_some() { scan.map_err(disagrees_with_journal)? } else { scan? };
         let OpenOptions { io, row_lag, describe, progress, .. } = &self.options;

@@ -90,7 +90,7 @@ impl Layout {
     }
 
     /// Checks that the disk takes as much as opening sled may write.
-    pub(super) fn check_room(&self, io: &dyn DiskIo) -> Result<(), DiskError> {
+    pub(in crate::store) fn check_room(&self, io: &dyn DiskIo) -> Result<(), DiskError> {
         let path = self.room();
         let written = write_new(io, &path, &vec![0; ROOM_BYTES]);
         // A crash before this line leaves the file until the next check.
@@ -98,7 +98,7 @@ impl Layout {
         written.and(removed)
     }
 
-    pub(super) fn sled_dir(&self, io: Arc<dyn SledIo>) -> SledDir {
+    pub(in crate::store) fn sled_dir(&self, io: Arc<dyn SledIo>) -> SledDir {
         SledDir::new(self.sled(), self.sled_mark(), io)
     }
 }

@@ -3,9 +3,13 @@
 use tempfile::TempDir;
 
 use super::MemoryStore;
+#[cfg(feature = "bucket")]
+use super::fixtures::open_bucket;
 use super::fixtures::{
     append, batch_of, copy_dir, describe, named, numbered, open_disk, options, signed, term,
 };
+#[cfg(feature = "bucket")]
+use crate::bucket::tests::memory::MemoryObjects;
 use crate::merkle::{Hash, LeafIndex, RightEdge, Tile, TileId, read_root, reference, tiles_of};
 use crate::proof::bundle;
 use crate::release::{Term, Track};
@@ -132,9 +136,65 @@ impl Place for Disk {
     }
 }
 
+/// A log in a bucket in memory, with its cache on the disk.
+#[cfg(feature = "bucket")]
+struct Bucket {
+    objects: MemoryObjects,
+    cache: TempDir,
+}
+
+#[cfg(feature = "bucket")]
+impl Default for Bucket {
+    fn default() -> Self {
+        Self { objects: MemoryObjects::default(), cache: TempDir::new().unwrap() }
+    }
+}
+
+#[cfg(feature = "bucket")]
+impl Place for Bucket {
+    fn open(&self) -> Box<dyn Store> {
+        Box::new(open_bucket(self.cache.path(), &self.objects).unwrap())
+    }
+
+    /// Copies the cache while the store is open.
+    fn crash(&mut self, store: Box<dyn Store>) -> Box<dyn Store> {
+        let after = TempDir::new().unwrap();
+        copy_dir(self.cache.path(), after.path());
+        drop(store);
+        self.cache = after;
+        self.open()
+    }
+}
+
+/// The same, which loses its cache in each crash.
+#[cfg(feature = "bucket")]
+#[derive(Default)]
+struct BucketAlone(Bucket);
+
+#[cfg(feature = "bucket")]
+impl Place for BucketAlone {
+    fn open(&self) -> Box<dyn Store> {
+        self.0.open()
+    }
+
+    fn crash(&mut self, store: Box<dyn Store>) -> Box<dyn Store> {
+        drop(store);
+        self.0.cache = TempDir::new().unwrap();
+        self.open()
+    }
+}
+
 /// Runs each test against each store.
 macro_rules! every_store {
     ($($test:ident)*) => {
+        #[cfg(feature = "bucket")]
+        mod bucket {
+            $(#[test] fn $test() { super::$test(super::Bucket::default()); })*
+        }
+        #[cfg(feature = "bucket")]
+        mod bucket_alone {
+            $(#[test] fn $test() { super::$test(super::BucketAlone::default()); })*
+        }
         mod memory {
             $(#[test] fn $test() { super::$test(super::Memory::default()); })*
         }
@@ -566,5 +626,67 @@ fn a_reader_follows_the_store_through_reloads(place: impl Place) {
         check_reader(reader.as_ref(), &entries, &leaves);
         store.reload().unwrap();
         check_reader(reader.as_ref(), &entries, &leaves);
+    }
+}
+
+/// A log in a real object store, `TREEHEAD_TEST_S3`, below a prefix of its own.
+#[cfg(feature = "bucket")]
+mod real_bucket {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::bucket::Objects;
+    use crate::store::bucket::{BucketOptions, BucketStore};
+    use crate::store::tests::fixtures::{real_objects, unlocked};
+
+    struct Real {
+        objects: Arc<dyn Objects>,
+        cache: TempDir,
+    }
+
+    impl Default for Real {
+        fn default() -> Self {
+            Self { objects: real_objects().expect("asked before"), cache: TempDir::new().unwrap() }
+        }
+    }
+
+    impl Place for Real {
+        fn open(&self) -> Box<dyn Store> {
+            let open = || {
+                let options = BucketOptions::new(self.objects.clone(), options()).unwrap();
+                BucketStore::open(self.cache.path(), options)
+            };
+            Box::new(unlocked(open).unwrap())
+        }
+
+        fn crash(&mut self, store: Box<dyn Store>) -> Box<dyn Store> {
+            drop(store);
+            self.cache = TempDir::new().unwrap();
+            self.open()
+        }
+    }
+
+    /// Runs each test, if there is a store.
+    macro_rules! real_store {
+        ($($test:ident)*) => {
+            $(#[test] fn $test() {
+                if real_objects().is_some() {
+                    super::$test(Real::default());
+                }
+            })*
+        };
+    }
+
+    real_store! {
+        a_new_store_is_empty
+        growing_agrees_with_the_definition_across_tile_borders
+        empty_and_largest_entries_are_kept
+        the_first_claim_stands
+        staged_and_not_applied_is_not_readable_until_a_reload
+        staged_and_not_applied_survives_a_crash
+        the_checkpoint_is_only_replaced_by_whoever_knows_it
+        the_checkpoint_survives_a_reload_a_reopening_and_a_crash
+        reloading_changes_nothing
+        a_reader_follows_the_store_through_reloads
     }
 }

@@ -5,11 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "bucket")]
+use crate::bucket::probe::{Extent, check_store};
+#[cfg(feature = "bucket")]
+use crate::bucket::tests::memory::MemoryObjects;
+#[cfg(feature = "bucket")]
+use crate::bucket::{Objects, S3, StoreOptions};
 use crate::checkpoint::Checkpoint;
 use crate::disk::DiskError;
 use crate::merkle::{Hash, RightEdge};
 use crate::note::{KeyName, NoteSigner, SignatureType};
 use crate::release::{Claim, Edition, Facts, SearchField, Term, Track};
+#[cfg(feature = "bucket")]
+use crate::store::bucket::{BucketOptions, BucketStore, WriterId};
 use crate::store::{Batch, Describe, DiskStore, OpenOptions, Store, StoreError};
 
 pub const ORIGIN: &str = "example.com/log";
@@ -86,9 +94,64 @@ pub fn signed(edge: &RightEdge) -> Vec<u8> {
 /// Opens a store that nothing in this process uses any more. Its lock may linger: a child process that another test
 /// is just starting holds copies of all open files until it executes its program.
 pub fn open_disk(dir: &Path, options: impl Fn() -> OpenOptions) -> Result<DiskStore, StoreError> {
+    unlocked(|| DiskStore::open(dir, options()))
+}
+
+/// Like [`open_disk`], for a log in a bucket with its cache in `dir`.
+#[cfg(feature = "bucket")]
+pub fn open_bucket(dir: &Path, objects: &MemoryObjects) -> Result<BucketStore, StoreError> {
+    open_bucket_with(dir, objects, |_| ())
+}
+
+/// Like [`open_bucket`], with other options.
+#[cfg(feature = "bucket")]
+pub fn open_bucket_with(
+    dir: &Path,
+    objects: &MemoryObjects,
+    change: impl Fn(&mut BucketOptions),
+) -> Result<BucketStore, StoreError> {
+    unlocked(|| {
+        let mut options = BucketOptions::new(Arc::new(objects.clone()), options()).unwrap();
+        options.threads = 3;
+        change(&mut options);
+        BucketStore::open(dir, options)
+    })
+}
+
+/// A place of its own in the real object store that `TREEHEAD_TEST_S3` names (`http://KEY:SECRET@HOST:PORT/BUCKET`, a bucket
+/// that exists). `None` if it names none, unless `TREEHEAD_REQUIRE_S3` makes that a failure.
+#[cfg(feature = "bucket")]
+pub fn real_objects() -> Option<Arc<dyn Objects>> {
+    let Ok(text) = std::env::var("TREEHEAD_TEST_S3") else {
+        assert!(std::env::var("TREEHEAD_REQUIRE_S3").is_err(), "TREEHEAD_TEST_S3 names no object store");
+        eprintln!("not run: TREEHEAD_TEST_S3 names no object store");
+        return None;
+    };
+    let place = text.split_once("://").and_then(|(scheme, rest)| {
+        let (account, place) = rest.split_once('@')?;
+        let ((key, secret), (host, bucket)) = (account.split_once(':')?, place.split_once('/')?);
+        Some((format!("{scheme}://{host}"), key.to_owned(), secret.to_owned(), bucket.to_owned()))
+    });
+    let (endpoint, key, secret, bucket) = place.expect("http://KEY:SECRET@HOST:PORT/BUCKET");
+    let log = WriterId::random().unwrap();
+    let address = format!("s3://{bucket}/store-{log}").parse().unwrap();
+    let options = StoreOptions { endpoint: Some(endpoint), ..StoreOptions::default() };
+    let variables = |name: &str| match name {
+        "AWS_ACCESS_KEY_ID" => Some(key.clone()),
+        "AWS_SECRET_ACCESS_KEY" => Some(secret.clone()),
+        _ => None,
+    };
+    let objects = S3::open_with(&address, &options, &variables, crate::clock::system()).unwrap();
+    // Also finds out how the store wants tags.
+    check_store(&objects, Extent { rounds: 1, racers: 2, objects: 1 }).unwrap();
+    Some(Arc::new(objects))
+}
+
+/// Tries again while the store's lock lingers.
+pub fn unlocked<S>(open: impl Fn() -> Result<S, StoreError>) -> Result<S, StoreError> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        match DiskStore::open(dir, options()) {
+        match open() {
             Err(StoreError::Disk(DiskError::Locked { .. })) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(1));
             }

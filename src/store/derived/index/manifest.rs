@@ -112,6 +112,18 @@ impl Manifest {
     }
 }
 
+/// The runs that a manifest's bytes name; `None` if they do not check.
+#[cfg(feature = "bucket")]
+pub fn runs_of(bytes: &[u8]) -> Option<Vec<RunId>> {
+    Some(Manifest::from_bytes(bytes)?.runs.iter().map(|run| run.id).collect())
+}
+
+/// The size of the tree that a manifest's runs cover; `None` if its bytes do not check.
+#[cfg(feature = "bucket")]
+pub fn manifest_size(bytes: &[u8]) -> Option<TreeSize> {
+    Some(Manifest::from_bytes(bytes)?.indexed.size)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,7 +27,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use manifest::Indexed;
+#[cfg(feature = "bucket")]
+pub use manifest::{FILE_NAME, manifest_size, runs_of};
 pub use pointer::{CLAIM, EDITION, LEAF, PAYLOAD, Pointer, PointerSum, WITHDRAWAL, Wanted};
+#[cfg(feature = "bucket")]
+pub use run::file_name as run_file_name;
 pub use sealer::IndexWriter;
 
 use crate::disk::DiskIo;

@@ -1,0 +1,101 @@
+//! Reading the batches behind the known chain, several at once.
+
+use std::collections::VecDeque;
+
+use super::batch_object::MAX_OBJECT_BYTES;
+use super::chain::Followed;
+use super::reader::BucketEntries;
+use super::{Chain, ChainError, layout, parallel};
+use crate::bucket::MAX_LISTED;
+use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::store::StoreError;
+use crate::store::derived::{BatchReader, StoredBatch};
+
+/// The batches behind the known chain, up to its end.
+pub struct ChainReader<'a> {
+    chain: &'a mut Chain,
+    entries: &'a BucketEntries,
+    /// Listed, and not read yet.
+    ahead: VecDeque<LeafIndex>,
+    /// Read, and not taken in yet.
+    read: VecDeque<Vec<u8>>,
+    /// The size that the chain reaches at least.
+    target: TreeSize,
+    /// Set once a batch was found: more may follow.
+    is_behind: bool,
+}
+
+impl<'a> ChainReader<'a> {
+    /// Begins behind the known chain, which reaches at least `target` leaves.
+    pub fn new(chain: &'a mut Chain, entries: &'a BucketEntries, target: TreeSize) -> Self {
+        let is_behind = target > chain.edge().size();
+        Self { chain, entries, ahead: VecDeque::new(), read: VecDeque::new(), target, is_behind }
+    }
+
+    /// Reads the next few batches, if there are several.
+    fn read_ahead(&mut self) -> Result<(), ChainError> {
+        if self.ahead.is_empty() {
+            self.ahead = self.chain.ahead(MAX_LISTED)?.into();
+            if self.ahead.len() < 2 {
+                self.ahead.clear();
+                return Ok(());
+            }
+            // There may be more.
+            let last = self.ahead.back().map_or(0, |last| last.get());
+            self.target = TreeSize::new(last).map_or(self.target, |last| self.target.max(last));
+        }
+        let count = self.ahead.len().min(2 * self.entries.threads);
+        let next: Vec<LeafIndex> = self.ahead.drain(..count).collect();
+        let objects = &self.entries.objects;
+        let read = parallel::map(&next, self.entries.threads, |first| {
+            objects.get(&layout::batch(*first), MAX_OBJECT_BYTES)
+        })?;
+        // The chain says what is wrong with one that is missing.
+        self.read.extend(read.into_iter().map_while(|object| Some(object?.bytes)));
+        Ok(())
+    }
+}
+
+impl BatchReader for ChainReader<'_> {
+    type Batch = Followed;
+
+    fn next_batch(&mut self) -> Result<Option<Followed>, StoreError> {
+        // Mostly there is none, and a list costs more than a look at the next key.
+        if self.read.is_empty() && self.is_behind {
+            self.read_ahead()?;
+        }
+        let next = match self.read.pop_front() {
+            Some(bytes) => Some(self.chain.accept(bytes)?),
+            None => self.chain.next_batch()?,
+        };
+        self.is_behind = next.is_some();
+        Ok(next)
+    }
+
+    fn progress(&self) -> (u64, u64) {
+        let done = self.chain.edge().size();
+        (done.get(), done.max(self.target).get())
+    }
+}
+
+impl StoredBatch for Followed {
+    fn entries(&self) -> Vec<&[u8]> {
+        self.object.entries().collect()
+    }
+
+    fn first(&self) -> u64 {
+        self.object.head().first.get()
+    }
+
+    fn count(&self) -> usize {
+        self.object.head().count
+    }
+
+    fn body_bytes(&self) -> usize {
+        self.object.as_bytes().len()
+    }
+
+    fn leaf_hashes(&self) -> Option<&[Hash]> {
+        Some(&self.leaf_hashes)
+    }
+}

@@ -1,0 +1,473 @@
+//! A log in a bucket, behind the contract of stores.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use super::cache::BundleCache;
+use super::chain::{Appended, ChainOptions, HeadReplaced};
+use super::follow::ChainReader;
+use super::index_objects::IndexUploader;
+use super::reader::BucketEntries;
+use super::tail::Tail;
+use super::{Chain, ChainError, HeadKind, Lease, LeaseKeeper, WriterId, cold, tiles};
+use crate::bucket::Objects;
+use crate::checkpoint::{self, Origin, origin_hash};
+use crate::disk::{DirLock, DiskError, remove_dir};
+use crate::merkle::{Hash, RightEdge, TreeSize, read_root};
+use crate::note::KeyName;
+use crate::store::derived::index::{IndexOptions, IndexRows, IndexWriter};
+use crate::store::derived::{
+    BatchReader as _, CatchUp, Opened, Place, Reader, RowWriter, Tree, Views, tree_fault,
+};
+use crate::store::{Batch, Layout, OpenOptions, Staged, Store, StoreError, StoreReader, Turn};
+
+/// How to open a log in a bucket.
+pub struct BucketOptions {
+    /// The bucket, below the log's prefix.
+    pub objects: Arc<dyn Objects>,
+    /// The options that logs on disk have, too. Those of the journal and of the file of leaf hashes are not used.
+    pub open: OpenOptions,
+    /// True for a log with witnesses: `checkpoint` then has only heads with their quorum, and `checkpoint.signed` what the
+    /// log signs.
+    pub has_witnesses: bool,
+    /// This process; random.
+    pub writer: WriterId,
+    /// Length of the lease. Without one, this process always tries to append.
+    pub lease_seconds: Option<u32>,
+    /// The URL at which this process takes entries, for others that don't.
+    pub address: Option<String>,
+    /// Requests at once.
+    pub threads: usize,
+    /// Bytes of the local cache of bundles.
+    pub bundle_bytes: u64,
+}
+
+impl BucketOptions {
+    /// For a log without witnesses that no other process serves.
+    ///
+    /// # Errors
+    /// [`ChainError::Randomness`].
+    pub fn new(objects: Arc<dyn Objects>, open: OpenOptions) -> Result<Self, ChainError> {
+        let writer = WriterId::random().map_err(ChainError::Randomness)?;
+        Ok(Self {
+            objects,
+            open,
+            has_witnesses: false,
+            writer,
+            lease_seconds: None,
+            address: None,
+            threads: 16,
+            bundle_bytes: 1024 * 1024 * 1024,
+        })
+    }
+}
+
+/// A log in a bucket: the chain of batches there, and tree and index in a directory that can be lost.
+pub struct BucketStore {
+    layout: Layout,
+    options: BucketOptions,
+    reader: Arc<Reader<BucketEntries>>,
+    chain: Chain,
+    writer: Option<Writer>,
+    /// The tiles of a head of this size are in the bucket.
+    tiled: TreeSize,
+    lease: Option<Arc<LeaseKeeper>>,
+    /// Set while this process appends.
+    appends: Arc<AtomicBool>,
+    _uploader: IndexUploader,
+    /// Last field: dropped after everything that writes.
+    _lock: DirLock,
+}
+
+/// Used by the writing thread alone; a reload replaces it.
+struct Writer {
+    rows: RowWriter,
+    index: IndexWriter,
+    failed: Option<Failed>,
+}
+
+/// The step that failed, which a reload makes good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failed {
+    /// A request to the bucket: nobody knows what it has. The tree is that of batches that are there.
+    Request,
+    /// An apply: nobody knows what sled has. It is opened again, and catches up.
+    Apply,
+}
+
+/// What was opened.
+struct Recovered {
+    rows: RowWriter,
+    index: IndexWriter,
+    tree: Tree,
+    db: sled::Db,
+}
+
+impl BucketStore {
+    /// Opens the log with its cache in `dir`, which may be empty, and takes in all batches.
+    ///
+    /// # Errors
+    /// [`StoreError`], for instance if another process holds the directory, the bucket can't be reached, or it has less
+    /// than the cache is made of.
+    pub fn open(dir: &Path, options: BucketOptions) -> Result<Self, StoreError> {
+        let layout = Layout::new(dir);
+        fs::create_dir_all(dir).map_err(DiskError::io("create", dir))?;
+        let lock = DirLock::acquire(&layout.lock())?;
+        let name = KeyName::new(&options.open.origin)
+            .map_err(|e| StoreError::Damaged { what: "the origin".to_owned(), detail: e.to_string() })?;
+        let origin = Origin::from(name);
+        let entries = BucketEntries {
+            objects: options.objects.clone(),
+            origin: origin_hash(&options.open.origin),
+            tail: Tail::default(),
+            cache: BundleCache::new(dir.join("bundles"), options.bundle_bytes),
+            threads: options.threads,
+        };
+        let keys = options.open.log_key.iter().cloned().collect();
+        let chain = ChainOptions::new(options.objects.clone(), origin, keys, options.writer);
+        // The heads first: they say how much there is at least.
+        let chain = Chain::open(chain, RightEdge::default(), |_| Ok::<_, StoreError>(Hash::EMPTY_ROOT))?;
+        let reader = Arc::new(Reader::new(entries, options.open.describe.clone()));
+        let appends = Arc::<AtomicBool>::default();
+        let uploader = IndexUploader::start(options.objects.clone(), layout.index(), appends.clone());
+        let (writer, tiled, lease) = (None, TreeSize::ZERO, None);
+        let mut store = Self {
+            layout,
+            options,
+            reader,
+            chain,
+            writer,
+            tiled,
+            lease,
+            appends,
+            _uploader: uploader,
+            _lock: lock,
+        };
+        store.recover()?;
+        store.start_lease()?;
+        Ok(store)
+    }
+
+    /// The lease, for metrics; it is given up when the store is dropped.
+    #[must_use]
+    pub fn lease(&self) -> Option<Weak<LeaseKeeper>> {
+        self.lease.as_ref().map(Arc::downgrade)
+    }
+
+    /// Asks for the lease: a log that is not caught up would only keep others from appending.
+    fn start_lease(&mut self) -> Result<(), StoreError> {
+        let BucketOptions { objects, writer, address, lease_seconds, .. } = &self.options;
+        let Some(seconds) = lease_seconds else { return Ok(()) };
+        let lease = Lease::new(*writer, address.clone(), *seconds);
+        let keeper = LeaseKeeper::start(lease, objects.clone(), true);
+        self.lease = Some(Arc::new(keeper.map_err(DiskError::io("start", "the thread of the lease"))?));
+        Ok(())
+    }
+
+    fn recover(&mut self) -> Result<(), StoreError> {
+        // sled may panic on pages that it did not expect, and not only while it opens.
+        let mut catch_up = || {
+            catch_unwind(AssertUnwindSafe(|| self.catch_up())).unwrap_or_else(|_| {
+                Err(StoreError::TreeDamaged { detail: "sled panicked while it was read".to_owned() })
+            })
+        };
+        let caught_up = match catch_up() {
+            Err(error) => {
+                let Some(why) = tree_fault(&error) else { return Err(error) };
+                tracing::warn!(%why, "rebuilding the tree from the bucket");
+                // A crash in here leaves no sled or an incomplete one: both are rebuilt.
+                self.layout.sled_dir(self.options.open.io.clone()).discard()?;
+                remove_dir(&self.layout.index())?;
+                self.catch_up()?
+            }
+            Ok(caught_up) => caught_up,
+        };
+        let Recovered { rows, index, tree, db } = caught_up;
+        self.reader.show(Some(Views { tree, index: index.index().clone(), db }));
+        self.writer = Some(Writer { rows, index, failed: None });
+        self.note_tiles();
+        Ok(())
+    }
+
+    /// Opens the cache, and takes in the batches that it lacks.
+    fn catch_up(&mut self) -> Result<Recovered, StoreError> {
+        let OpenOptions { io, cache_bytes, row_lag, describe, progress, .. } = &self.options.open;
+        let entries = self.reader.entries();
+        let Opened { db, tree: tree_rows } =
+            self.layout.sled_dir(io.clone()).open(*cache_bytes, Opened::new)?;
+        if tree_rows.is_empty() {
+            self.load_cold(&tree_rows)?;
+        }
+        let tree = Tree::empty(tree_rows).keeping_partial();
+        let (tree, _) = tree.open(|tree, cursor| tree.partial_leaves(cursor.size))?;
+        // Also compares the cache with the bucket.
+        self.chain.restart(tree.peaks(), root_at(&tree))?;
+        let (begin, target) = (self.covered(), self.covered());
+        entries.tail.restart(begin);
+        let (begin, size) = (entries.tail.begin(), tree.peaks().size().get());
+        for batch in entries.batches(begin.min(size)..size)? {
+            entries.tail.push(batch.head().first.get(), batch.entries());
+        }
+        let mut index = CatchUp::open(self.index_options(), &tree, entries, describe)?;
+        let rows = RowWriter::new(tree.clone(), io.clone(), *row_lag, Arc::new(|| ()));
+        let mut batches = ChainReader::new(&mut self.chain, entries, target);
+        index.apply(&rows, &mut batches, |group, _| {
+            let batches = group.batches.iter();
+            batches
+                .for_each(|batch| entries.tail.push(batch.object.head().first.get(), batch.object.entries()));
+            let (done, total) = group.progress;
+            progress(done, total);
+            Ok((Vec::new(), Place::default()))
+        })?;
+        // What the index's manifest says outlives a power cut.
+        let indexed = index.indexed().size;
+        if indexed > tree.peaks().size() {
+            let expected = format!("batches up to tree size {indexed}, which the local index covers");
+            let seen = format!("an end at {}", tree.peaks().size());
+            return Err(ChainError::RolledBack { expected, seen }.into());
+        }
+        let index = index.finish()?;
+        Ok(Recovered { rows, index, tree, db })
+    }
+
+    /// Fills an empty cache from tiles and index in the bucket, or leaves it empty.
+    fn load_cold(&self, tree_rows: &sled::Tree) -> Result<(), StoreError> {
+        let heads = HeadKind::ALL.into_iter().filter_map(|kind| Some(&self.chain.head(kind)?.head));
+        let Some(head) = heads.max_by_key(|head| head.size) else { return Ok(()) };
+        let (tree, index) = (Tree::empty(tree_rows.clone()).keeping_partial(), self.index_options());
+        if cold::load(&tree, head, self.reader.entries(), &self.options.open, &index)? {
+            return Ok(());
+        }
+        remove_dir(&index.dir)?;
+        Ok(tree_rows.clear()?)
+    }
+
+    fn index_options(&self) -> IndexOptions {
+        let OpenOptions { io, index_bytes, seal_pointers, .. } = &self.options.open;
+        let (dir, io) = (self.layout.index(), io.clone());
+        IndexOptions { dir, io, filter_bytes: *index_bytes, seal_pointers: *seal_pointers }
+    }
+
+    /// The size of the largest head in the bucket.
+    fn covered(&self) -> TreeSize {
+        let sizes = HeadKind::ALL.into_iter().filter_map(|kind| Some(self.chain.head(kind)?.head.size));
+        sizes.max().unwrap_or_default()
+    }
+
+    /// The tiles of the heads in the bucket are there, too.
+    fn note_tiles(&mut self) {
+        self.tiled = self.tiled.max(self.covered());
+        self.reader.entries().tail.release(self.tiled);
+    }
+
+    fn writer(&mut self) -> Result<&mut Writer, StoreError> {
+        self.writer.as_mut().filter(|writer| writer.failed.is_none()).ok_or(StoreError::Reloading)
+    }
+
+    /// Sets the step that failed, until [`succeeded`](Self::succeeded).
+    fn begin(&mut self, failed: Failed) -> Result<&mut Writer, StoreError> {
+        let writer = self.writer()?;
+        writer.failed = Some(failed);
+        Ok(writer)
+    }
+
+    fn succeeded(&mut self) {
+        self.writer.iter_mut().for_each(|writer| writer.failed = None);
+    }
+
+    /// Makes a batch of the chain readable.
+    fn take_in(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let reader = self.reader.clone();
+        let writer = self.begin(Failed::Apply)?;
+        reader.entries().tail.push(batch.first.get(), batch.entries.iter().map(Vec::as_slice));
+        let applied = writer.rows.apply(&batch.growth, &[], Place::default()).map_err(StoreError::from);
+        if let Err(e) = applied.and_then(|()| writer.index.push(IndexRows::of(batch))) {
+            // sled does not always name the cause. The disk does.
+            let room = self.layout.check_room(self.options.open.io.as_ref());
+            return Err(room.err().map_or(e, StoreError::from));
+        }
+        writer.failed = None;
+        Ok(())
+    }
+
+    /// Takes in what follows on the chain.
+    fn take_in_all(&mut self) -> Result<(), StoreError> {
+        loop {
+            let reader = self.reader.clone();
+            let mut batches = ChainReader::new(&mut self.chain, reader.entries(), TreeSize::ZERO);
+            let Some(followed) = batches.next_batch()? else { break };
+            let batch = followed.into_batch(&self.options.open.describe);
+            self.take_in(&batch)?;
+        }
+        self.note_tiles();
+        Ok(())
+    }
+
+    /// The key of the head that the log signs.
+    const fn signed_kind(&self) -> HeadKind {
+        if self.options.has_witnesses { HeadKind::Signed } else { HeadKind::Published }
+    }
+
+    /// Writes the tiles of a head, and then the head.
+    fn replace_head(&mut self, kind: HeadKind, note: &[u8]) -> Result<(), StoreError> {
+        self.begin(Failed::Request)?;
+        let views = self.reader.views()?;
+        // The chain refuses what can't be parsed.
+        let size = checkpoint::read_unverified(note).map_or(TreeSize::ZERO, |(head, _)| head.size);
+        if size <= views.tree.peaks().size() {
+            // TILES. A crash leaves some of them, which nobody asks for before there is a head that covers them, and
+            // which the next server writes again.
+            let BucketOptions { objects, threads, .. } = &self.options;
+            let grown = tiles::growth(self.tiled, size);
+            tiles::upload(objects.as_ref(), &views.tree, self.reader.entries(), &grown, *threads)?;
+            self.tiled = self.tiled.max(size);
+        }
+        // HEAD. A crash leaves the old one or the new one.
+        let replaced = self.chain.replace_head(kind, note, root_at(&views.tree))?;
+        self.note_tiles();
+        self.succeeded();
+        match replaced {
+            HeadReplaced::Done => Ok(()),
+            HeadReplaced::Overtaken => {
+                let size = self.chain.head(kind).map_or(TreeSize::ZERO, |head| head.head.size);
+                let detail = format!("expected to replace the head in {kind}, saw one of {size} leaves");
+                Err(StoreError::Overtaken { detail })
+            }
+        }
+    }
+}
+
+/// Computes the root of a smaller tree.
+fn root_at(tree: &Tree) -> impl Fn(TreeSize) -> Result<Hash, StoreError> {
+    |size| Ok(read_root(tree, size)?.root())
+}
+
+impl Drop for BucketStore {
+    /// Closes sled, so that the next opening need not ask what a power cut took of it.
+    fn drop(&mut self) {
+        let failed = self.writer.as_ref().is_none_or(|writer| writer.failed == Some(Failed::Apply));
+        self.writer = None; // its threads write what waits
+        let Ok(views) = self.reader.views() else { return };
+        if failed {
+            return;
+        }
+        if let Err(error) = self.layout.sled_dir(self.options.open.io.clone()).close(&views.db) {
+            tracing::warn!(%error, "sled was not closed; should the power fail, it is rebuilt");
+        }
+    }
+}
+
+impl Store for BucketStore {
+    fn reader(&self) -> Arc<dyn StoreReader> {
+        self.reader.clone()
+    }
+
+    fn edge(&self) -> RightEdge {
+        self.reader.views().map(|views| views.tree.peaks()).unwrap_or_default()
+    }
+
+    fn checkpoint(&self) -> Option<Vec<u8>> {
+        // Witnesses may have come or gone since the last head was signed.
+        let other = if self.options.has_witnesses { HeadKind::Published } else { HeadKind::Signed };
+        let heads = [other, self.signed_kind()].map(|kind| self.chain.head(kind));
+        Some(heads.into_iter().flatten().max_by_key(|head| head.head.size)?.note.clone())
+    }
+
+    fn stage(&mut self, batch: &Batch) -> Result<Staged, StoreError> {
+        self.reader.undamaged()?;
+        self.begin(Failed::Request)?;
+        let appended = self.chain.append(batch).map_err(StoreError::from);
+        match appended.inspect_err(|error| self.reader.notice(error))? {
+            Appended::Done => {
+                self.succeeded();
+                self.appends.store(true, Ordering::Relaxed);
+                Ok(Staged(()))
+            }
+            Appended::Overtaken { by } => {
+                self.succeeded();
+                self.appends.store(false, Ordering::Relaxed);
+                let first = batch.first;
+                let detail = format!("expected to append at {first}, saw a batch of the writer {by} there");
+                Err(StoreError::Overtaken { detail })
+            }
+        }
+    }
+
+    fn apply(&mut self, batch: &Batch, _: Staged) -> Result<(), StoreError> {
+        self.take_in(batch)
+    }
+
+    fn replace_checkpoint(&mut self, old: Option<&[u8]>, new: &[u8]) -> Result<(), StoreError> {
+        self.writer()?;
+        let current = self.checkpoint();
+        if current.as_deref() != old {
+            let text = |bytes: Option<&[u8]>| bytes.map_or("none".to_owned(), crate::format::quote_bytes);
+            return Err(StoreError::CheckpointMoved { expected: text(old), seen: text(current.as_deref()) });
+        }
+        self.replace_head(self.signed_kind(), new)
+    }
+
+    fn witnessed(&self) -> Option<Vec<u8>> {
+        let published = self.chain.head(HeadKind::Published).filter(|_| self.options.has_witnesses);
+        published.map(|head| head.note.clone())
+    }
+
+    fn replace_witnessed(&mut self, note: &[u8]) -> Result<(), StoreError> {
+        self.replace_head(HeadKind::Published, note)
+    }
+
+    fn reload(&mut self) -> Result<(), StoreError> {
+        self.reader.undamaged()?;
+        let failed = self.writer.as_ref().and_then(|writer| writer.failed);
+        if self.writer.is_some() && failed != Some(Failed::Apply) {
+            // The tree in memory is that of batches that are in the bucket, so reads go on meanwhile.
+            let views = self.reader.views()?;
+            self.chain.restart(views.tree.peaks(), root_at(&views.tree))?;
+            self.succeeded();
+            return self.take_in_all().inspect_err(|_| {
+                if let Some(writer) = &mut self.writer {
+                    writer.failed = writer.failed.or(Some(Failed::Request));
+                }
+            });
+        }
+        if failed.is_some() {
+            self.layout.check_room(self.options.open.io.as_ref())?;
+        }
+        // The writer's threads are joined and sled closed before they are opened again. Readers are told meanwhile that
+        // the tree is being reloaded.
+        self.writer = None;
+        self.reader.show(None);
+        self.recover()
+    }
+
+    fn may_be_overtaken(&self) -> bool {
+        true
+    }
+
+    fn follow(&mut self) -> Result<(), StoreError> {
+        self.begin(Failed::Request)?;
+        let views = self.reader.views()?;
+        // The heads first: then all of them are over batches that are there.
+        self.chain.read_head(HeadKind::Published, root_at(&views.tree))?;
+        if self.options.has_witnesses {
+            self.chain.read_head(HeadKind::Signed, root_at(&views.tree))?;
+        }
+        self.succeeded();
+        self.take_in_all().inspect_err(|_| {
+            if let Some(writer) = &mut self.writer {
+                writer.failed = writer.failed.or(Some(Failed::Request));
+            }
+        })
+    }
+
+    fn turn(&mut self) -> Result<Turn, StoreError> {
+        Ok(self.lease.as_ref().map_or(Turn::Hold, |lease| lease.turn(Instant::now())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

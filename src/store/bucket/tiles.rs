@@ -1,0 +1,83 @@
+//! The tiles and bundles of a head, which are in the bucket before the head is.
+
+use super::layout::IMMUTABLE;
+use super::{ChainError, layout, parallel};
+use crate::bucket::{Headers, Objects};
+use crate::merkle::{TILE_WIDTH, Tile, TileId, TileReader, TreeSize, hashes_to_bytes};
+use crate::store::StoreError;
+use crate::store::derived::{EntryStorage, Tree};
+
+/// Levels that a tree below 2^63 leaves has tiles at.
+const LEVELS: u8 = 8;
+
+/// Headers of partial tiles: the tag lets a rule of the bucket delete them when they are old.
+pub const PARTIAL: Headers = Headers { tagging: Some("treehead=partial"), ..IMMUTABLE };
+
+/// The tiles and bundles that a head of `to` leaves has, and one of `from` leaves does not: the full ones that grew full
+/// and the partial ones of the new size. Lowest level first, bundles last.
+pub fn growth(from: TreeSize, to: TreeSize) -> Vec<Tile> {
+    let mut tiles = Vec::new();
+    let mut add = |level: u8, id: &dyn Fn(u64) -> TileId| {
+        let (before, after) = (from.get() >> (8 * u32::from(level)), to.get() >> (8 * u32::from(level)));
+        if after <= before {
+            return;
+        }
+        let ids = (before / TILE_WIDTH..after.div_ceil(TILE_WIDTH)).map(id);
+        tiles.extend(ids.filter_map(|id| Tile::in_tree(id, to)));
+    };
+    (0..LEVELS).for_each(|level| add(level, &|index| TileId::Hashes { level, index }));
+    add(0, &|index| TileId::Entries { index });
+    tiles
+}
+
+/// Writes tiles and bundles of the tree, several at once. They are functions of the entries: whoever writes one writes the
+/// same bytes, so nothing is asked before.
+///
+/// # Errors
+/// [`StoreError`]; some of them may be written.
+pub fn upload(
+    objects: &dyn Objects,
+    tree: &Tree,
+    entries: &impl EntryStorage,
+    tiles: &[Tile],
+    threads: usize,
+) -> Result<(), StoreError> {
+    let write = |tile: &Tile| -> Result<(), StoreError> {
+        let bytes = match tile.id {
+            TileId::Hashes { .. } => hashes_to_bytes(&tree.read_tiles(&[*tile])?[0]),
+            TileId::Entries { index } => entries.read_bundle(tree, index, tile.width())?,
+        };
+        let headers = if tile.is_full() { IMMUTABLE } else { PARTIAL };
+        objects.put(&layout::tile(*tile), &bytes, &headers).map_err(ChainError::from)?;
+        Ok(())
+    };
+    parallel::map(tiles, threads, write).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::merkle::tiles_of;
+
+    fn size(size: u64) -> TreeSize {
+        TreeSize::new(size).unwrap()
+    }
+
+    #[test]
+    fn growth_is_what_the_larger_tree_has_and_the_smaller_one_lacks() {
+        let sizes = [0, 1, 2, 255, 256, 257, 511, 512, 700, 65_535, 65_536, 65_537, 65_792, 131_072, 131_329];
+        for (at, from) in sizes.iter().enumerate() {
+            for to in &sizes[at..] {
+                let before: BTreeSet<Tile> = tiles_of(size(*from)).collect();
+                let after: BTreeSet<Tile> = tiles_of(size(*to)).collect();
+                let grown = growth(size(*from), size(*to));
+                let expected: BTreeSet<Tile> = after.difference(&before).copied().collect();
+                assert_eq!(grown.iter().copied().collect::<BTreeSet<_>>(), expected, "{from} to {to}");
+                assert_eq!(grown.len(), expected.len());
+            }
+        }
+        assert!(growth(size(300), size(299)).is_empty());
+    }
+}

@@ -20,6 +20,8 @@ pub const REQUIRED: &str = "TREEHEAD_REQUIRE_S3";
 fn main() -> ExitCode {
     needs::run(tests![
         commands::store_check_prints_every_finding,
+        commands::the_policy_keeps_batches_from_being_deleted,
+        commands::partial_tiles_expire_and_nothing_else_does,
         kit::the_probe_finds_a_store_that_keeps_its_promises,
         kit::objects_are_created_replaced_read_listed_and_deleted,
         kit::refusals_of_a_real_store_are_understood,

@@ -66,7 +66,7 @@ impl Store {
     }
 
     /// Creates the bucket if it is not there. The kit has no such request: operators make buckets.
-    fn create_bucket(&self) {
+    pub fn create_bucket(&self) {
         let made = self.client("x").administer(&[], Vec::new(), b"").expect("the store answers");
         let said = String::from_utf8_lossy(&made.1).into_owned();
         assert!(matches!(made.0, 200 | 409), "the bucket was not created: {} {said}", made.0);

@@ -1,10 +1,15 @@
 //! The commands about stores.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Completion;
+use treehead::bucket::{BucketError, Headers, Objects as _, Refusal};
 
 use crate::REQUIRED;
 use crate::needs::{Outcome, ignored};
-use crate::store::store;
+use crate::store::{Store, store};
 
 pub fn store_check_prints_every_finding() -> Outcome {
     let store = match store() {

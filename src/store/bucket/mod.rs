@@ -8,10 +8,12 @@ mod chain;
 mod chain_error;
 mod cold;
 mod follow;
+mod fsck;
 mod index_objects;
 pub mod layout;
 mod lease;
 mod lease_keeper;
+mod moving;
 mod parallel;
 mod reader;
 mod store;
@@ -21,9 +23,11 @@ mod tiles;
 pub use batch_object::{BatchHead, BatchObject, HEAD_BYTES, ID_BYTES, MAX_OBJECT_BYTES, WriterId};
 pub use chain::{Appended, Chain, ChainOptions, Followed, HeadReplaced, Nonces};
 pub use chain_error::ChainError;
+pub use fsck::{BucketChecked, BucketFsck};
 pub use layout::HeadKind;
 pub use lease::{Decision, Lease, LeaseRecord, MAX_SECONDS, Observed, decide};
 pub use lease_keeper::{LeaseKeeper, LeaseState};
+pub use moving::{BucketSource, CopyToBucket};
 pub use store::{BucketOptions, BucketStore};
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::store::{MAX_BATCH_ENTRIES, StoreError};
 
 const FULL: usize = 256;
 /// Length of the largest bundle.
-const MAX_BUNDLE_BYTES: usize = FULL * (LENGTH_BYTES + MAX_ENTRY_BYTES);
+pub const MAX_BUNDLE_BYTES: usize = FULL * (LENGTH_BYTES + MAX_ENTRY_BYTES);
 
 /// The entries of a log in a bucket, for readers. Whatever a cache or a bundle in the bucket has, an entry that does not
 /// hash to its leaf is read again from its batch.

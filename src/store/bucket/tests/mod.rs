@@ -1,1 +1,4 @@
 mod batch_object;
+mod chain;
+mod lease;
+mod simulation;

@@ -1,0 +1,187 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::bucket::tests::memory::{Fault, MemoryObjects};
+use crate::bucket::{Objects, Operation};
+use crate::store::Turn;
+use crate::store::bucket::layout::LEASE;
+use crate::store::bucket::lease::{MAX_LEASE_BYTES, Observed, decide};
+use crate::store::bucket::{Decision, Lease, LeaseKeeper, LeaseRecord, WriterId};
+
+const ME: WriterId = WriterId::from_bytes([1; 16]);
+const OTHER: WriterId = WriterId::from_bytes([2; 16]);
+
+fn record(holder: WriterId, seconds: u32) -> LeaseRecord {
+    LeaseRecord { holder, address: Some("https://log.example.com".to_owned()), term: 7, renewal: 12, seconds }
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn a_lease_is_as_drawn_and_reads_back() {
+    let lease = record(WriterId::from_bytes([0xab; 16]), 3);
+    let id = "ab".repeat(16);
+    let drawn = format!(
+        "{{\"holder\":\"{id}\",\"address\":\"https://log.example.com\",\"term\":7,\"renewal\":12,\"seconds\":3}}\n"
+    );
+    assert_eq!(String::from_utf8(lease.to_bytes()).unwrap(), drawn);
+    let alone = LeaseRecord { address: None, ..lease.clone() };
+    for lease in [&lease, &alone, &record(ME, 0), &record(ME, 300)] {
+        assert_eq!(LeaseRecord::parse(&lease.to_bytes()).unwrap(), *lease);
+    }
+    let changed = |from: &str, to: &str| drawn.replace(from, to).into_bytes();
+    let long = "x".repeat(3_000);
+    for other in [
+        Vec::new(),
+        b"{}".to_vec(),
+        changed("abab", "ABAB"),
+        changed(":3}", ":301}"),
+        changed(":3}", ":3.5}"),
+        changed(":7,", ":-7,"),
+        changed("log.example", "log example"),
+        changed("https://log.example.com", ""),
+        changed("log.example.com", &long),
+        changed("seconds\":3", "seconds\":3,\"more\":1"),
+        vec![b' '; MAX_LEASE_BYTES + 1],
+    ] {
+        assert!(LeaseRecord::parse(&other).is_err(), "{}", String::from_utf8_lossy(&other));
+    }
+}
+
+#[test]
+fn the_decision_rests_on_how_long_a_version_was_seen() {
+    let (now, length) = (Instant::now(), secs(5));
+    let seen = |record: Option<LeaseRecord>| Observed { record, since: now };
+    let decide = |seen: &Observed, after: u64| decide(Some(seen), ME, length, now + secs(after));
+    assert_eq!(super::super::lease::decide(None, ME, length, now), Decision::Take);
+    // Its own length counts, not this process's.
+    let other = seen(Some(record(OTHER, 3)));
+    assert_eq!(decide(&other, 0), Decision::Wait(now + secs(3)));
+    assert_eq!(decide(&other, 2), Decision::Wait(now + secs(3)));
+    assert_eq!(decide(&other, 3), Decision::Take);
+    let own = seen(Some(record(ME, 3)));
+    assert_eq!(decide(&own, 2), Decision::Hold(now + secs(3)));
+    assert_eq!(decide(&own, 3), Decision::Take);
+    assert_eq!(decide(&seen(Some(record(OTHER, 0))), 0), Decision::Take, "given up");
+    assert_eq!(decide(&seen(None), 4), Decision::Wait(now + secs(5)), "nobody knows whose it is");
+    assert_eq!(decide(&seen(None), 5), Decision::Take);
+}
+
+/// Two processes with clocks of their own at one bucket.
+struct Pair {
+    objects: MemoryObjects,
+    leases: [Lease; 2],
+    begun: Instant,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let lease = |id| Lease::new(id, Some(format!("https://{id}.example.com")), 3);
+        Self { objects: MemoryObjects::default(), leases: [lease(ME), lease(OTHER)], begun: Instant::now() }
+    }
+
+    /// A step of a process at a second of its clock; returns a letter for what it decided.
+    fn step(&mut self, who: usize, at: u64) -> char {
+        let now = self.begun + secs(at);
+        match self.leases[who].step(&self.objects, true, || now) {
+            Ok(Decision::Hold(_)) => 'h',
+            Ok(Decision::Wait(_)) => 'w',
+            Ok(Decision::Take) => 't',
+            Err(_) => 'e',
+        }
+    }
+
+    fn stored(&self) -> LeaseRecord {
+        LeaseRecord::parse(&self.objects.bytes(LEASE).unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn a_lease_is_renewed_runs_out_and_is_taken() {
+    let mut pair = Pair::new();
+    assert_eq!((pair.step(0, 0), pair.stored().term, pair.stored().renewal), ('h', 1, 0));
+    // The other's clock is an hour ahead, which tells nothing.
+    assert_eq!(pair.step(1, 3_600), 'w');
+    assert_eq!(pair.leases[1].holder(), Some(&*format!("https://{ME}.example.com")));
+    assert_eq!((pair.step(0, 1), pair.stored().renewal), ('h', 1), "a third has passed");
+    // Renewed, so it is another version, which is seen for the first time.
+    assert_eq!((pair.step(1, 3_602), pair.step(1, 3_604)), ('w', 'w'));
+    assert_eq!((pair.step(1, 3_605), pair.stored().holder, pair.stored().term), ('h', OTHER, 2));
+    assert_eq!((pair.step(0, 2), pair.stored().holder), ('w', OTHER), "it sees so at its next renewal");
+    // An orderly end.
+    pair.leases[1].release(&pair.objects, pair.begun + secs(3_606)).unwrap();
+    assert_eq!(pair.stored().seconds, 0);
+    assert_eq!((pair.step(0, 2), pair.stored().holder, pair.stored().term), ('h', ME, 3));
+    // What it does not hold, it can't give up.
+    let before = pair.stored();
+    pair.leases[1].release(&pair.objects, pair.begun + secs(3_607)).unwrap();
+    assert_eq!(pair.stored(), before);
+}
+
+#[test]
+fn an_unclear_answer_is_read_back() {
+    for fault in [Fault::Failed, Fault::FailedButPersisted, Fault::Busy] {
+        let mut pair = Pair::new();
+        pair.objects.inject(Operation::Create, LEASE, fault);
+        assert_eq!(pair.step(0, 0), 'e', "{fault:?}");
+        assert_eq!(pair.step(0, 1), 'h', "{fault:?}");
+        pair.objects.inject(Operation::Replace, LEASE, fault);
+        assert_eq!(pair.step(0, 2), 'e', "{fault:?}");
+        assert_eq!((pair.step(0, 3), pair.step(1, 0)), ('h', 'w'), "{fault:?}");
+        assert_eq!(pair.stored().holder, ME);
+        assert_eq!(pair.objects.pending_faults(), 0);
+    }
+    // A lease that was written when it was sent first runs out after that, not after it was found.
+    let mut pair = Pair::new();
+    pair.objects.inject(Operation::Create, LEASE, Fault::FailedButPersisted);
+    assert_eq!((pair.step(0, 0), pair.leases[0].decision(pair.begun)), ('e', Decision::Take));
+    assert_eq!(pair.step(0, 2), 'h');
+    assert_eq!((pair.stored().renewal, pair.stored().term), (1, 1), "it was due to be renewed");
+}
+
+#[test]
+fn a_lease_that_nobody_can_read_runs_out_too() {
+    let mut pair = Pair::new();
+    pair.objects.set(LEASE, b"<html>");
+    assert_eq!((pair.step(0, 0), pair.step(0, 2)), ('w', 'w'));
+    assert_eq!((pair.step(0, 3), pair.stored().holder), ('h', ME));
+}
+
+#[test]
+fn a_keeper_holds_the_lease_until_it_ends_and_gives_it_up() {
+    let objects = MemoryObjects::default();
+    let shared: Arc<dyn Objects> = Arc::new(objects.clone());
+    let stored = || LeaseRecord::parse(&objects.bytes(LEASE).unwrap()).unwrap();
+    let wait_for = |what: &str, done: &dyn Fn() -> bool| {
+        let limit = Instant::now() + secs(20);
+        while !done() {
+            assert!(Instant::now() < limit, "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let first =
+        LeaseKeeper::start(Lease::new(ME, Some("https://a".to_owned()), 1), shared.clone(), true).unwrap();
+    assert_eq!(first.turn(Instant::now()), Turn::Hold, "nobody had it");
+    let second = LeaseKeeper::start(Lease::new(OTHER, None, 1), shared.clone(), true).unwrap();
+    let Turn::Stand { holder, again } = second.turn(Instant::now()) else { panic!("two hold it") };
+    assert_eq!(holder.as_deref(), Some("https://a"));
+    assert!(again > Instant::now());
+    // Longer than a lease: it is renewed.
+    wait_for("the lease is renewed", &|| stored().renewal >= 4);
+    assert_eq!((stored().holder, first.state().term), (ME, 1));
+    drop(first);
+    wait_for("the other one takes it", &|| second.turn(Instant::now()) == Turn::Hold);
+    assert_eq!((stored().holder, stored().term), (OTHER, 2));
+    // It is not kept for one that does not want it, and errors are told.
+    objects.inject(Operation::Replace, LEASE, Fault::Failed);
+    wait_for("an error is told", &|| second.state().errors == 1);
+    wait_for("it goes on", &|| second.state().error.is_none());
+    drop(second);
+    assert_eq!(stored().seconds, 0);
+    let third = LeaseKeeper::start(Lease::new(ME, None, 1), shared, false).unwrap();
+    assert!(matches!(third.turn(Instant::now()), Turn::Stand { holder: None, .. }));
+    third.want(true);
+    wait_for("it is taken when it is wanted", &|| third.turn(Instant::now()) == Turn::Hold);
+}

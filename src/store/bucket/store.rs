@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::cache::BundleCache;
 use super::chain::{Appended, ChainOptions, HeadReplaced};
@@ -24,6 +24,9 @@ use crate::store::derived::{
     BatchReader as _, CatchUp, Opened, Place, Reader, RowWriter, Tree, Views, tree_fault,
 };
 use crate::store::{Batch, Layout, OpenOptions, Staged, Store, StoreError, StoreReader, Turn};
+
+/// Time after which partial tiles are written again: much less than after which `treehead store-policy` deletes them.
+const REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How to open a log in a bucket.
 pub struct BucketOptions {
@@ -76,6 +79,8 @@ pub struct BucketStore {
     /// The tiles of a head of this size are in the bucket.
     tiled: TreeSize,
     lease: Option<Arc<LeaseKeeper>>,
+    /// When the partial tiles of the heads are written again.
+    refresh: Instant,
     /// Set while this process appends.
     appends: Arc<AtomicBool>,
     _uploader: IndexUploader,
@@ -143,6 +148,7 @@ impl BucketStore {
             writer,
             tiled,
             lease,
+            refresh: Instant::now(),
             appends,
             _uploader: uploader,
             _lock: lock,
@@ -312,6 +318,20 @@ impl BucketStore {
         if self.options.has_witnesses { HeadKind::Signed } else { HeadKind::Published }
     }
 
+    /// Writes the partial tiles of the heads in the bucket again: rules of the bucket delete old ones, and a quiet log's are
+    /// old and needed all the same.
+    fn refresh_partial(&self) -> Result<(), StoreError> {
+        let views = self.reader.views()?;
+        let BucketOptions { objects, threads, .. } = &self.options;
+        let heads = HeadKind::ALL.into_iter().filter_map(|kind| Some(self.chain.head(kind)?.head.size));
+        let known = heads.filter(|size| *size <= views.tree.peaks().size());
+        for size in known {
+            let partial = tiles::partial(size);
+            tiles::upload(objects.as_ref(), &views.tree, self.reader.entries(), &partial, *threads)?;
+        }
+        Ok(())
+    }
+
     /// Writes the tiles of a head, and then the head.
     fn replace_head(&mut self, kind: HeadKind, note: &[u8]) -> Result<(), StoreError> {
         self.begin(Failed::Request)?;
@@ -465,7 +485,16 @@ impl Store for BucketStore {
     }
 
     fn turn(&mut self) -> Result<Turn, StoreError> {
-        Ok(self.lease.as_ref().map_or(Turn::Hold, |lease| lease.turn(Instant::now())))
+        let now = Instant::now();
+        let turn = self.lease.as_ref().map_or(Turn::Hold, |lease| lease.turn(now));
+        if turn == Turn::Hold && self.refresh <= now {
+            self.refresh = now + REFRESH;
+            if let Err(error) = self.refresh_partial() {
+                tracing::warn!(%error, "partial tiles were not written again; trying later");
+                self.refresh = now + REFRESH / 24;
+            }
+        }
+        Ok(turn)
     }
 }
 

@@ -30,6 +30,13 @@ pub fn growth(from: TreeSize, to: TreeSize) -> Vec<Tile> {
     tiles
 }
 
+/// The partial tiles and the partial bundle of a head of this size.
+pub fn partial(size: TreeSize) -> Vec<Tile> {
+    let at = |level: u8| (size.get() >> (8 * u32::from(level))) / TILE_WIDTH;
+    let hashes = (0..LEVELS).map(|level| TileId::Hashes { level, index: at(level) });
+    hashes.chain([TileId::Entries { index: at(0) }]).filter_map(|id| Tile::in_tree(id, size)).collect()
+}
+
 /// Writes tiles and bundles of the tree, several at once. They are functions of the entries: whoever writes one writes the
 /// same bytes, so nothing is asked before.
 ///
@@ -77,6 +84,8 @@ mod tests {
                 assert_eq!(grown.iter().copied().collect::<BTreeSet<_>>(), expected, "{from} to {to}");
                 assert_eq!(grown.len(), expected.len());
             }
+            let of_size = tiles_of(size(*from)).filter(|tile| !tile.is_full());
+            assert!(partial(size(*from)).into_iter().eq(of_size), "{from}");
         }
         assert!(growth(size(300), size(299)).is_empty());
     }

@@ -62,6 +62,24 @@ fn a_static_reader_finds_the_tiles_of_each_head() {
 }
 
 #[test]
+fn partial_tiles_that_a_rule_deleted_are_written_again() {
+    let (dir, objects) = (TempDir::new().unwrap(), MemoryObjects::default());
+    let mut store = open_bucket(dir.path(), &objects).unwrap();
+    append(&mut store, numbered(0, 1_000));
+    head(&mut store);
+    append(&mut store, numbered(1_000, 300));
+    let expired: Vec<String> =
+        objects.all().into_keys().filter(|key| objects.tagging(key).is_some()).collect();
+    assert_eq!(expired.len(), 3);
+    expired.iter().for_each(|key| objects.remove(key));
+    assert_eq!(store.turn().unwrap(), Turn::Hold);
+    check_tiles(&objects, &store);
+    expired.iter().for_each(|key| objects.remove(key));
+    assert_eq!(store.turn().unwrap(), Turn::Hold);
+    assert!(objects.bytes(&expired[0]).is_none(), "once a day");
+}
+
+#[test]
 fn two_stores_take_turns_and_the_later_one_writes_the_tiles_that_are_missing() {
     let (dirs, objects) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], MemoryObjects::default());
     let mut a = open_bucket(dirs[0].path(), &objects).unwrap();

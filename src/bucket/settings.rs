@@ -29,7 +29,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Options of a store. What is `None` comes from the environment, or else from the profile.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreOptions {
     /// `http://HOST[:PORT]` or `https://HOST[:PORT]`: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, or else Amazon's.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::bucket::{BucketBlock, BucketSettings};
 use super::exit::Failure;
 use super::files;
 use super::remedies::{correct, fault_advice, put_back};
@@ -40,6 +41,10 @@ struct ConfigText {
     #[serde(default)]
     index_memory_mib: Option<u32>,
     #[serde(default)]
+    store: Option<String>,
+    #[serde(default)]
+    bucket: Option<BucketBlock>,
+    #[serde(default)]
     quorum: Option<u64>,
     #[serde(default)]
     publish_without_quorum_risking_split_views: bool,
@@ -65,6 +70,8 @@ pub struct Config {
     pub options: Options,
     /// Memory for the filters of its index, in bytes.
     pub index_bytes: u64,
+    /// The bucket that the log is in, unless it is in its directory.
+    pub bucket: Option<BucketSettings>,
     /// The witnesses that it asks.
     witnesses: WitnessSettings,
 }
@@ -116,6 +123,9 @@ impl Config {
             let seen = interval.to_string();
             return Err(place.key("publish_interval_ms").malformed("a number from 1 to 5000", seen));
         }
+        let bucket = BucketSettings::of(dir, text.store.as_deref(), text.bucket, place)?;
+        let linger = bucket.as_ref().map(|bucket| bucket.linger).unwrap_or_default();
+        let least = Options::default().least_interval;
         Ok(Self {
             dir: dir.to_owned(),
             origin: KeyName::new(&text.origin).map_err(|e| place.key("origin").wrong(e))?,
@@ -124,11 +134,14 @@ impl Config {
             listen: listen_of(text.listen, DEFAULT_LISTEN, place)?,
             options: Options {
                 publish_interval: Duration::from_millis(interval),
+                least_interval: least.max(linger),
+                linger,
                 publish_unwitnessed: text.publish_without_quorum_risking_split_views,
                 advice: fault_advice,
                 ..Options::default()
             },
             index_bytes: text.index_memory_mib.map_or(INDEX_BYTES, |mib| u64::from(mib) << 20),
+            bucket,
             witnesses: WitnessSettings::new(&text.witness, text.quorum, text.witnesses, place)?,
         })
     }
@@ -140,6 +153,9 @@ impl Config {
             return Err(Failure::Usage(format!(
                 "{dir} is a backup, and a backup is never served: run `treehead restore {dir} DIR`"
             )));
+        }
+        if self.bucket.is_some() {
+            return Ok(()); // the store looks for it there
         }
         // `treehead init` writes a checkpoint, so a log without one has lost it.
         let path = layout.checkpoint();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::bucket::{BucketArgs, BucketSettings};
 use super::config::{DEFAULT_LISTEN, MAX_CONFIG_BYTES};
 use super::exit::{CliResult, Failure};
 use super::keys::{ED25519, ML_DSA};
@@ -18,6 +19,7 @@ use crate::format::toml_string;
 use crate::merkle::{Hash, TreeSize};
 use crate::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use crate::server::{PROFILE_FILE, Profile};
+use crate::store::bucket::make;
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub enum ProfileArg {
@@ -59,6 +61,8 @@ pub struct Init {
     /// How many of the witnesses have to agree before a tree head is published
     #[arg(long, value_name = "K", requires = "witnesses")]
     pub quorum: Option<u64>,
+    #[command(flatten)]
+    pub bucket: BucketArgs,
 }
 
 const PUBLISHERS: &str = "\
@@ -73,8 +77,14 @@ pub fn run(args: &Init, json: bool) -> CliResult {
         ProfileArg::Opaque => Profile::Opaque,
     };
     let witnesses = args.witnesses.iter().map(|card| read_card(card)).collect::<Result<_, _>>()?;
-    let new =
-        NewLog { origin: &args.origin, profile, post_quantum: !args.no_pq, witnesses, quorum: args.quorum };
+    let new = NewLog {
+        origin: &args.origin,
+        profile,
+        post_quantum: !args.no_pq,
+        witnesses,
+        quorum: args.quorum,
+        bucket: args.bucket.settings()?,
+    };
     let keys = create(&args.dir, &new)?;
     let vkeys: Vec<String> = keys.iter().map(ToString::to_string).collect();
     let dir = args.dir.display();
@@ -118,6 +128,8 @@ pub struct NewLog<'a> {
     pub witnesses: Vec<WitnessBlock>,
     /// How many of the witnesses have to agree; required if there are any.
     pub quorum: Option<u64>,
+    /// The bucket that the log is in, unless it is in its directory.
+    pub bucket: Option<BucketSettings>,
 }
 
 impl NewLog<'_> {
@@ -166,17 +178,28 @@ pub fn create(dir: &Path, log: &NewLog<'_>) -> Result<Vec<NoteKey>, Failure> {
     files.push(NewFile::public(PROFILE_FILE, log.profile.to_file()));
     // The head of the empty tree: a log without a checkpoint has lost it.
     let empty = Checkpoint::new(signer.origin().clone(), TreeSize::ZERO, Hash::EMPTY_ROOT);
-    files.push(NewFile::public("checkpoint", signer.sign(&empty, clock::now()).to_string()));
+    let empty = signer.sign(&empty, clock::now()).to_string();
+    let bucket = log.bucket.as_ref().map(BucketSettings::open).transpose()?;
+    if bucket.is_none() {
+        files.push(NewFile::public("checkpoint", &empty));
+    }
     files.push(NewFile::public("treehead.toml", config(signer.origin(), log)));
     new_dir::make(dir, "a log", &files)?;
+    if let Some(bucket) = bucket {
+        // The keys are durable. A crash before this line leaves a directory without a log.
+        let (origin, profile) = (signer.origin().as_str(), log.profile.as_str());
+        make(bucket.as_ref(), origin, profile, empty.as_bytes(), !log.witnesses.is_empty())?;
+    }
     Ok(signer.keys())
 }
 
 fn config(origin: &KeyName, log: &NewLog<'_>) -> String {
+    let (store, bucket) = log.bucket.as_ref().map(BucketSettings::to_toml).unwrap_or_default();
     let mut text = format!(
         "# Settings of this log. Origin and profile are for life.\n\
          origin = {}\n\
          profile = \"{}\"\n\
+         {store}\
          # TLS is a reverse proxy's part.\n\
          listen = \"{DEFAULT_LISTEN}\"\n\
          # The longest pause between two tree heads while entries wait for one.\n\
@@ -192,7 +215,7 @@ fn config(origin: &KeyName, log: &NewLog<'_>) -> String {
         );
         log.witnesses.iter().for_each(|witness| text += &format!("\n{}", witness.to_toml()));
     }
-    text
+    text + &bucket
 }
 
 #[cfg(test)]
@@ -221,6 +244,7 @@ mod tests {
                 post_quantum: false,
                 witnesses: vec![card.clone()],
                 quorum: Some(1),
+                bucket: None,
             };
             match create(&place.path().join(origin), &log) {
                 Ok(_) => assert!(may, "{origin}"),
@@ -241,6 +265,7 @@ mod tests {
                 post_quantum: true,
                 witnesses: Vec::new(),
                 quorum: None,
+                bucket: None,
             };
             create(&dir, &log).unwrap();
             let mut names: Vec<_> =

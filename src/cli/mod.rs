@@ -4,6 +4,7 @@
 mod attest;
 mod backup;
 mod batch;
+mod bucket;
 mod config;
 mod connection;
 mod demo;

@@ -15,6 +15,7 @@ use crate::proof::fork::{EvidenceCode, EvidenceError};
 use crate::release::StatementError;
 use crate::sequencer::{StartError, Trouble};
 use crate::server::OpenError;
+use crate::store::bucket::MakeError;
 use crate::store::{CopyError, ExportError, StoreError};
 
 /// Advice where a log's answers contradict its signature.
@@ -311,6 +312,15 @@ impl From<CopyError> for Failure {
     }
 }
 
+impl From<MakeError> for Failure {
+    fn from(error: MakeError) -> Self {
+        match error {
+            MakeError::Bucket(e) => e.into(),
+            error => Self::Usage(error.to_string()),
+        }
+    }
+}
+
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let message = error.to_string();
@@ -318,6 +328,7 @@ impl From<OpenError> for Failure {
             OpenError::Profile { .. } => Self::Usage(message),
             OpenError::File(WatchError::Malformed { path, .. }) => Self::Usage(message).and(&correct(&path)),
             OpenError::File(WatchError::Io { path, .. }) => Self::CouldNotTell(message).and(&correct(&path)),
+            OpenError::Bucket(e) => (*e).into(),
             OpenError::Start(StartError::Store(e)) => e.into(),
             OpenError::Start(StartError::Checkpoint(_)) => {
                 Self::refused("wrong-key", message, "Put the right log.key back; never sign with another.")

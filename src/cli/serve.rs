@@ -10,7 +10,7 @@ use super::signals::stop_signal;
 use super::values::parse_listen;
 use super::{output, policy};
 use crate::checkpoint::policy::Policy;
-use crate::server::{self, Log, LogConfig};
+use crate::server::{self, Log, LogConfig, Storage};
 
 /// Serve a log over HTTP until SIGINT or SIGTERM
 #[derive(Debug, clap::Args)]
@@ -41,6 +41,13 @@ pub fn run(args: &Serve) -> CliResult {
         if let Some(warning) = witnesses.as_ref().and_then(Policy::split_warning) {
             tracing::warn!("{warning}");
         }
+        let storage = match &config.bucket {
+            None => Storage::Directory,
+            Some(bucket) => {
+                let bucket = bucket.clone();
+                Storage::Bucket(serving::open(|| bucket.storage()).await?)
+            }
+        };
         let cosigners = config.cosigners()?;
         let policy = Some(policy::of(&config.vkeys()?, witnesses.as_ref())?);
         let (profile, options, index_bytes) = (config.profile, config.options, config.index_bytes);
@@ -49,6 +56,7 @@ pub fn run(args: &Serve) -> CliResult {
         }
         let bar = output::progress("catching up", 0, "bytes");
         let log = LogConfig {
+            storage,
             dir: config.dir,
             signer,
             profile,

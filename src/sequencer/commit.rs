@@ -294,7 +294,12 @@ impl Committer {
             Attempt::Failed(error) => error,
         };
         self.stale = true;
-        let damaged = matches!(error, StoreError::Damaged { .. });
+        let damaged = match &error {
+            StoreError::Damaged { .. } => true,
+            #[cfg(feature = "bucket")]
+            StoreError::Chain(error) => error.is_damage(),
+            _ => false,
+        };
         let trouble = if damaged { Trouble::Damage } else { Trouble::Storage };
         if senders.is_empty() {
             self.faults.report(trouble, format!("the tree head could not be published: {error}"));

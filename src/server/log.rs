@@ -12,6 +12,8 @@ use super::open_error::OpenError;
 use super::problem::Problem;
 use super::profile::describe;
 use super::tile_cache::TileCache;
+#[cfg(feature = "bucket")]
+use crate::bucket::Objects;
 use crate::checkpoint::LogSigner;
 use crate::checkpoint::policy::Policy;
 use crate::http::RequestError;
@@ -25,12 +27,39 @@ use crate::note::{KeyName, Note};
 use crate::proof::ProofFile;
 use crate::release::{Profile, Publishers};
 use crate::sequencer::{CosignersFactory, Options, Published, Sequencer, StartError};
-use crate::store::{DiskStore, OpenOptions, Store as _, StoreError, StoreReader};
+#[cfg(feature = "bucket")]
+use crate::store::bucket::{BucketOptions, BucketStore, recognise};
+use crate::store::{DiskStore, OpenOptions, Store, StoreError, StoreReader};
+
+/// Where a log lies.
+#[derive(Default)]
+pub enum Storage {
+    /// In its directory.
+    #[default]
+    Directory,
+    /// In a bucket; its directory has a cache, which may be lost.
+    #[cfg(feature = "bucket")]
+    Bucket(Bucket),
+}
+
+/// A bucket that several servers of one log share.
+#[cfg(feature = "bucket")]
+pub struct Bucket {
+    /// The bucket, below the log's prefix. [Probe](crate::bucket::probe) it first: on a store that ignores conditions, two
+    /// servers make a fork.
+    pub objects: Arc<dyn Objects>,
+    /// Length of the lease, in seconds.
+    pub lease_seconds: u32,
+    /// The URL at which this server takes entries, for clients of servers that stand by.
+    pub address: Option<String>,
+}
 
 /// The settings of a log.
 pub struct LogConfig {
     /// The log's directory.
     pub dir: PathBuf,
+    /// Where the log lies.
+    pub storage: Storage,
     /// The log's keys; their name is the origin.
     pub signer: LogSigner,
     /// The entries that the log admits.
@@ -65,6 +94,9 @@ pub(super) struct LogInner {
     nobody: Arc<Publishers>,
     policy: Policy,
     sequencer: Sequencer,
+    /// The bucket that the log is in, if it is in one.
+    #[cfg(feature = "bucket")]
+    objects: Option<Arc<dyn Objects>>,
     pub(super) admission: Admission,
     /// Refused submissions by outcome.
     pub(super) refusals: Outcomes,
@@ -101,11 +133,33 @@ impl Log {
             index_bytes: config.index_bytes,
             ..OpenOptions::new(origin.as_str())
         };
-        let store = DiskStore::open(&config.dir, open).map_err(StartError::from)?;
+        #[cfg(feature = "bucket")]
+        let objects = match &config.storage {
+            Storage::Directory => None,
+            Storage::Bucket(bucket) => Some(bucket.objects.clone()),
+        };
+        let store: Box<dyn Store> = match config.storage {
+            Storage::Directory => Box::new(DiskStore::open(&config.dir, open).map_err(StartError::from)?),
+            #[cfg(feature = "bucket")]
+            Storage::Bucket(bucket) => {
+                let has_witnesses = config.cosigners.is_some();
+                let (origin, profile) = (origin.as_str(), config.profile.as_str());
+                recognise(bucket.objects.as_ref(), origin, profile)?;
+                let bucket = BucketOptions {
+                    has_witnesses,
+                    lease_seconds: Some(bucket.lease_seconds),
+                    address: bucket.address,
+                    ..BucketOptions::new(bucket.objects, open)
+                        .map_err(StoreError::from)
+                        .map_err(StartError::from)?
+                };
+                Box::new(BucketStore::open(&config.dir, bucket).map_err(StartError::from)?)
+            }
+        };
         if kept.is_none() {
             config.profile.adopt(&config.dir, store.reader().as_ref())?;
         }
-        let sequencer = Sequencer::start(Box::new(store), config.signer, &config.options, config.cosigners)?;
+        let sequencer = Sequencer::start(store, config.signer, &config.options, config.cosigners)?;
         let profile = config.profile;
         let bound = |count| Arc::new(Semaphore::new(count));
         let (searches, reads, gzip) = (bound(SEARCHES), bound(READS), Gzip::default());
@@ -119,6 +173,8 @@ impl Log {
             nobody: Arc::default(),
             policy,
             sequencer,
+            #[cfg(feature = "bucket")]
+            objects,
             admission,
             refusals,
             searches,
@@ -174,6 +230,12 @@ impl Log {
     #[must_use]
     pub fn sequencer(&self) -> &Sequencer {
         &self.inner.sequencer
+    }
+
+    /// The bucket that the log is in, if it is in one.
+    #[cfg(feature = "bucket")]
+    pub(super) fn objects(&self) -> Option<&dyn Objects> {
+        self.inner.objects.as_deref()
     }
 
     /// Commits and publishes everything that was accepted, and refuses further entries.

@@ -3,6 +3,8 @@
 use axum::extract::State;
 
 use super::Log;
+#[cfg(feature = "bucket")]
+use crate::bucket::{Counts, LATENCY_BOUNDS_MS, Operation, Requests};
 use crate::http::exposition::Exposition;
 use crate::sequencer::{CosignerStatus, Figures, Published, Role, Trouble};
 
@@ -14,6 +16,10 @@ pub async fn metrics(State(log): State<Log>) -> Exposition {
     out.gauge("treehead_log_info", "Always 1; the labels say which log this is.").with(&labels, 1_u64);
     tree(&mut out, &log, &published, &figures);
     submissions(&mut out, &log, &figures);
+    #[cfg(feature = "bucket")]
+    if let Some(objects) = log.objects() {
+        requests(&mut out, objects.requests());
+    }
     let mut faults = out.gauge("treehead_log_fault", "Whether this kind of fault lasts, as in /healthz.");
     for kind in Trouble::ALL {
         faults.with(&[("kind", kind.as_str())], troubles.contains_key(&kind));
@@ -54,6 +60,39 @@ fn tree(out: &mut Exposition, log: &Log, published: &Published, figures: &Figure
         .is(figures.role != Role::Standby);
     out.counter("treehead_log_heads_published_total", "Tree heads that were published.")
         .is(figures.published);
+}
+
+/// Requests to the object store, by operation: what it bills.
+#[cfg(feature = "bucket")]
+fn requests(out: &mut Exposition, requests: &Requests) {
+    let mut show = |name, help, figure: fn(Counts) -> u64| {
+        let mut family = out.counter(name, help);
+        for operation in Operation::ALL {
+            family.with(&[("operation", operation.as_str())], figure(requests.of(operation)));
+        }
+    };
+    show("treehead_store_requests_total", "Requests to the object store, each try on its own.", |c| {
+        c.requests
+    });
+    show("treehead_store_errors_total", "Requests that failed.", |c| c.errors);
+    show("treehead_store_unclear_total", "Failed requests that may have been done.", |c| c.unclear);
+    show("treehead_store_sent_bytes_total", "Bytes of the bodies sent.", |c| c.sent);
+    show("treehead_store_received_bytes_total", "Bytes of the bodies received.", |c| c.received);
+    show("treehead_store_milliseconds_total", "Time until the answers were complete.", |c| {
+        u64::try_from(c.time.as_millis()).unwrap_or(u64::MAX)
+    });
+    let mut classes = out.counter(
+        "treehead_store_requests_within_total",
+        "Requests that took at most so many milliseconds, those of all smaller bounds included.",
+    );
+    for operation in Operation::ALL {
+        let mut within = 0;
+        for (at, count) in requests.of(operation).classes.into_iter().enumerate() {
+            within += count;
+            let bound = LATENCY_BOUNDS_MS.get(at).map_or("+Inf".to_owned(), u64::to_string);
+            classes.with(&[("operation", operation.as_str()), ("ms", &bound)], within);
+        }
+    }
 }
 
 fn submissions(out: &mut Exposition, log: &Log, figures: &Figures) {

@@ -39,7 +39,9 @@ use crate::http::{self, ClientAddress, Handler, Listener, cache, cross_origin};
 use crate::merkle::Tile;
 
 pub use crate::release::Profile;
-pub use log::{Log, LogConfig};
+#[cfg(feature = "bucket")]
+pub use log::Bucket;
+pub use log::{Log, LogConfig, Storage};
 pub use open_error::OpenError;
 pub use problem::Problem;
 pub use profile::PROFILE_FILE;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use crate::http::WatchError;
 use crate::release::Profile;
 use crate::sequencer::StartError;
+#[cfg(feature = "bucket")]
+use crate::store::bucket::MakeError;
 
 /// A log that can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +30,18 @@ pub enum OpenError {
         /// The source of `kept`, and what to do if it is wrong.
         why: String,
     },
+    /// The bucket has no log, or another one.
+    #[cfg(feature = "bucket")]
+    #[error(transparent)]
+    Bucket(Box<MakeError>),
     /// The store or the last checkpoint fails its checks.
     #[error(transparent)]
     Start(#[from] StartError),
+}
+
+#[cfg(feature = "bucket")]
+impl From<MakeError> for OpenError {
+    fn from(error: MakeError) -> Self {
+        Self::Bucket(Box::new(error))
+    }
 }

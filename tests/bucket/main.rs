@@ -10,6 +10,7 @@ mod needs;
 
 mod commands;
 mod kit;
+mod servers;
 mod store;
 
 use std::process::ExitCode;
@@ -25,5 +26,10 @@ fn main() -> ExitCode {
         kit::the_probe_finds_a_store_that_keeps_its_promises,
         kit::objects_are_created_replaced_read_listed_and_deleted,
         kit::refusals_of_a_real_store_are_understood,
+        servers::a_bucket_has_one_log_below_a_prefix,
+        servers::a_lost_cache_costs_nothing_but_time,
+        servers::a_server_that_slept_while_another_one_took_over_stands_by,
+        servers::a_standby_takes_over_from_a_server_that_is_killed_or_stopped,
+        servers::readers_need_no_server,
     ])
 }

@@ -65,6 +65,19 @@ impl Store {
         ]
     }
 
+    /// Lets everybody read what is in the bucket.
+    pub fn allow_reading(&self) {
+        let policy = format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::{}/*"}}]}}"#,
+            self.bucket
+        );
+        let set = self
+            .client("x")
+            .administer(&[("policy", "")], Vec::new(), policy.as_bytes())
+            .expect("it answers");
+        assert!(matches!(set.0, 200 | 204), "{} {}", set.0, String::from_utf8_lossy(&set.1));
+    }
+
     /// Creates the bucket if it is not there. The kit has no such request: operators make buckets.
     pub fn create_bucket(&self) {
         let made = self.client("x").administer(&[], Vec::new(), b"").expect("the store answers");

@@ -14,7 +14,7 @@ use treehead::merkle::Hash;
 use treehead::note::{KeyName, NoteKey, NoteSigner, SignatureType};
 use treehead::proof::bundle;
 use treehead::sequencer::Options;
-use treehead::server::{Log, LogConfig, OpenError, Profile, run};
+use treehead::server::{Log, LogConfig, OpenError, Profile, Storage, run};
 
 use super::http::{Reply, exchange, get, post, post_json, request};
 
@@ -37,6 +37,7 @@ pub fn never_publishing() -> Options {
 
 pub fn open(dir: &Path, profile: Profile, options: Options) -> Result<Log, OpenError> {
     Log::open(LogConfig {
+        storage: Storage::Directory,
         dir: dir.to_owned(),
         signer: log_signer().into(),
         profile,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use treehead::feeder::Feeder;
 use treehead::sequencer::Options;
-use treehead::server::{Log, LogConfig, Profile};
+use treehead::server::{Log, LogConfig, Profile, Storage};
 
 use crate::common::log::{Served, eventually};
 use crate::common::metrics::{Samples, documented};
@@ -24,6 +24,7 @@ fn three() -> Vec<ToyWitness> {
 fn serve(dir: &Path, witnesses: &[ToyWitness], publish_unwitnessed: bool) -> Served {
     let cosigners = Feeder::prepare(two_of(witnesses), log_keys(), publish_unwitnessed);
     let log = Log::open(LogConfig {
+        storage: Storage::Directory,
         dir: dir.to_owned(),
         signer: log_signer(),
         profile: Profile::Opaque,

@@ -16,7 +16,7 @@ use treehead::proof::ProofFile;
 use treehead::proof::bundle;
 use treehead::proof::wire::{SIZE_MEDIA_TYPE, parse_signatures};
 use treehead::sequencer::Options;
-use treehead::server::{Log, LogConfig, Profile};
+use treehead::server::{Log, LogConfig, Profile, Storage};
 
 use crate::common::http::{exchange, request};
 use crate::common::log::{Served, eventually};
@@ -169,6 +169,7 @@ fn thirty_seconds_of_load_with_witnesses_that_are_dead_slow_and_false() {
     let policy = Arc::new(two_of(&toys));
     let dir = dirs[3].path();
     let log = Log::open(LogConfig {
+        storage: Storage::Directory,
         dir: dir.to_owned(),
         signer: log_signer(),
         profile: Profile::Opaque,

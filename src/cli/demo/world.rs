@@ -20,7 +20,7 @@ use crate::release::{
     Envelope, Kind, MAX_PUBLISHERS_BYTES, NewPublisher, PublisherSigner, Publishers, Purl, PurlPattern,
     Release, StatementKind, Subject,
 };
-use crate::server::{self, Log, LogConfig, Profile};
+use crate::server::{self, Log, LogConfig, Profile, Storage};
 
 use super::served::{PATIENCE, Served, Until, listen};
 use super::story::Story;
@@ -73,6 +73,7 @@ impl World {
             post_quantum: true,
             witnesses: witnesses.iter().map(DemoWitness::card).collect::<Result<_, _>>()?,
             quorum: Some(QUORUM),
+            bucket: None,
         };
         let log_keys = init::create(&log_dir, &new)?;
         let publisher = PublisherSigner::from_seed(&*keygen::random_seed()?);
@@ -201,6 +202,7 @@ fn serve(runtime: &Runtime, log_dir: &Path) -> Result<(String, Served), Failure>
     let signer = config.signer()?;
     let policy = policy::of(&signer.keys(), config.witnesses()?.as_ref())?;
     let log = Log::open(LogConfig {
+        storage: Storage::Directory,
         dir: config.dir.clone(),
         cosigners: config.cosigners()?,
         signer,

@@ -13,6 +13,7 @@ mod index_objects;
 pub mod layout;
 mod lease;
 mod lease_keeper;
+mod make;
 mod moving;
 mod parallel;
 mod reader;
@@ -27,6 +28,7 @@ pub use fsck::{BucketChecked, BucketFsck};
 pub use layout::HeadKind;
 pub use lease::{Decision, Lease, LeaseRecord, MAX_SECONDS, Observed, decide};
 pub use lease_keeper::{LeaseKeeper, LeaseState};
+pub use make::{MakeError, make, recognise};
 pub use moving::{BucketSource, CopyToBucket};
 pub use store::{BucketOptions, BucketStore};
 

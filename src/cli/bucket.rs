@@ -1,0 +1,168 @@
+//! A log's bucket: its settings in `treehead.toml`, and the options that write them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::exit::Failure;
+use super::object_store::{StoreArgs, parse_address};
+use crate::bucket::probe::{Extent, check_store};
+use crate::bucket::{Address, Objects, S3, StoreOptions};
+use crate::format::{FormatError, TomlPlace, quote, toml_string};
+use crate::server::Bucket;
+
+/// The length of the lease, in seconds.
+const LEASE_SECONDS: u32 = 3;
+/// The shortest time between two batches that are not full, in milliseconds. Each batch costs a few requests.
+const LINGER_MS: u64 = 1_000;
+
+/// `[bucket]` in `treehead.toml`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BucketBlock {
+    endpoint: Option<String>,
+    region: Option<String>,
+    path_style: Option<bool>,
+    ca_file: Option<PathBuf>,
+    #[serde(default)]
+    unsigned_payload: bool,
+    lease_seconds: Option<u32>,
+    linger_ms: Option<u64>,
+    address: Option<String>,
+}
+
+/// The settings of a log in a bucket.
+#[derive(Debug, Clone)]
+pub struct BucketSettings {
+    pub address: Address,
+    pub options: StoreOptions,
+    pub lease_seconds: u32,
+    pub linger: Duration,
+    /// The URL at which this server takes entries, for the clients of others that stand by.
+    pub url: Option<String>,
+}
+
+impl BucketSettings {
+    /// Reads `store` and `[bucket]`. Relative paths are below the log's directory.
+    pub fn of(
+        dir: &Path,
+        store: Option<&str>,
+        block: Option<BucketBlock>,
+        place: &TomlPlace<'_>,
+    ) -> Result<Option<Self>, FormatError> {
+        let Some(store) = store else {
+            return match block {
+                None => Ok(None),
+                Some(_) => Err(place
+                    .key("bucket")
+                    .malformed("`store = \"s3://BUCKET/PREFIX\"` beside it", "none".to_owned())),
+            };
+        };
+        let address = store.parse().map_err(|e: FormatError| place.key("store").wrong(e))?;
+        let block = block.unwrap_or_default();
+        let (lease_seconds, linger) =
+            (block.lease_seconds.unwrap_or(LEASE_SECONDS), block.linger_ms.unwrap_or(LINGER_MS));
+        let within = |key, expected, seen: String, holds| {
+            if holds { Ok(()) } else { Err(place.key("bucket").key(key).malformed(expected, seen)) }
+        };
+        let lease_holds = (1..=60).contains(&lease_seconds);
+        within("lease_seconds", "a number from 1 to 60", lease_seconds.to_string(), lease_holds)?;
+        within("linger_ms", "a number from 0 to 10000", linger.to_string(), linger <= 10_000)?;
+        let is_url = block.address.as_deref().is_none_or(crate::client::is_address);
+        let seen = quote(block.address.as_deref().unwrap_or_default());
+        within("address", "the URL at which this server takes entries", seen, is_url)?;
+        Ok(Some(Self {
+            address,
+            options: StoreOptions {
+                endpoint: block.endpoint,
+                region: block.region,
+                path_style: block.path_style,
+                ca_file: block.ca_file.map(|path| dir.join(path)),
+                unsigned_payload: block.unsigned_payload,
+                ..StoreOptions::default()
+            },
+            lease_seconds,
+            linger: Duration::from_millis(linger),
+            url: block.address,
+        }))
+    }
+
+    /// Opens the bucket, with the credentials that S3's tools take, and refuses a store that does not keep the promises that
+    /// a log rests on.
+    pub fn open(&self) -> Result<Arc<dyn Objects>, Failure> {
+        let store = S3::open(&self.address, &self.options)?;
+        let findings = check_store(&store, Extent::START)?;
+        findings.conditions()?;
+        Ok(Arc::new(store))
+    }
+
+    /// The storage of a server at this URL.
+    pub fn storage(self) -> Result<Bucket, Failure> {
+        Ok(Bucket { objects: self.open()?, lease_seconds: self.lease_seconds, address: self.url })
+    }
+
+    /// The lines of `treehead.toml`: those at the top, and the block at the end.
+    pub fn to_toml(&self) -> (String, String) {
+        let top = format!(
+            "# The log is in this bucket; this directory has its keys and settings, and a cache that may be lost.\nstore = {}\n",
+            toml_string(&self.address.to_string())
+        );
+        let StoreOptions { endpoint, region, path_style, ca_file, unsigned_payload, .. } = &self.options;
+        let mut block = "\n[bucket]\n".to_owned();
+        let text = |key: &str, value: &str| format!("{key} = {}\n", toml_string(value));
+        block.extend(endpoint.iter().map(|endpoint| text("endpoint", endpoint)));
+        block.extend(region.iter().map(|region| text("region", region)));
+        block.extend(path_style.iter().map(|path_style| format!("path_style = {path_style}\n")));
+        block.extend(ca_file.iter().map(|path| text("ca_file", &path.display().to_string())));
+        block.extend(unsigned_payload.then_some("unsigned_payload = true\n"));
+        block += &format!(
+            "# A standby takes over when the lease was not renewed for so long.\n\
+             lease_seconds = {}\n\
+             # Batches that are not full come at least so far apart: each costs a few requests.\n\
+             linger_ms = {}\n",
+            self.lease_seconds,
+            self.linger.as_millis()
+        );
+        block.extend(self.url.iter().map(|url| text("address", url)));
+        (top, block)
+    }
+}
+
+/// A log's bucket, on the command line.
+#[derive(Debug, clap::Args)]
+pub struct BucketArgs {
+    /// Keep the log in this bucket, where other servers can take over
+    #[arg(long = "store", value_name = "s3://BUCKET/PREFIX", value_parser = parse_address)]
+    pub address: Option<Address>,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The URL at which this server takes entries, for clients of a standby
+    #[arg(long = "address", value_name = "URL", requires = "address")]
+    pub url: Option<String>,
+}
+
+impl BucketArgs {
+    /// The settings, if a bucket is named.
+    pub fn settings(&self) -> Result<Option<BucketSettings>, Failure> {
+        let options = self.store.options();
+        let Some(address) = self.address.clone() else {
+            return if options == StoreOptions::default() {
+                Ok(None)
+            } else {
+                Err(Failure::Usage(
+                    "expected --store s3://BUCKET/PREFIX with options of an object store, saw none"
+                        .to_owned(),
+                ))
+            };
+        };
+        Ok(Some(BucketSettings {
+            address,
+            options,
+            lease_seconds: LEASE_SECONDS,
+            linger: Duration::from_millis(LINGER_MS),
+            url: self.url.clone(),
+        }))
+    }
+}

@@ -9,6 +9,7 @@
 //! the bytes on the way; and whoever reads them hashes them.
 
 mod address;
+mod answer;
 mod credentials;
 mod error;
 mod objects;

@@ -49,6 +49,9 @@ impl Unwelcome<'_> {
                 }
             }
             // Pages of proxies and sign-in pages come with any status.
+            (404, "") if operation.is_write() => {
+                BucketError::Unclear { operation, url, detail: said(detail), retry_after }
+            }
             (404, "") => self.malformed(),
             _ => self.refused(&error, detail),
         }
@@ -89,7 +92,7 @@ impl Unwelcome<'_> {
 fn meaning(status: u16, code: &str) -> Refusal {
     match code {
         "RequestTimeTooSkewed" | "RequestExpired" => Refusal::Clock,
-        "InvalidAccessKeyId" => Refusal::UnknownKey,
+        "InvalidAccessKeyId" | "XAdminUserNotFound" => Refusal::UnknownKey,
         "SignatureDoesNotMatch" => Refusal::Signature,
         "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => Refusal::Token,
         "NoSuchBucket" => Refusal::NoBucket,

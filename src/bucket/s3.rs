@@ -3,25 +3,22 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use ureq::Agent;
-use ureq::http::{HeaderMap, Response};
+use ureq::http::Response;
 
+use super::answer::{Answer, Call, MAX_ERROR_BYTES, method, no_answer, receive};
 use super::credentials::{Credentials, Profile, Source};
 use super::error::BucketError;
 use super::objects::{
     Creation, Headers, Listing, MAX_LISTED, Object, Objects, Replacement, Tag, TagStyle, check_key, is_path,
 };
-use super::refusal::Unwelcome;
 use super::requests::{Ended, Operation, Requests};
 use super::settings::{Place, StoreOptions, Variables, process_variables};
 use super::sign::{self, Request, UNSIGNED_PAYLOAD, encode_path, payload_hash, sign};
 use super::{Address, Refusal, xml};
-use crate::client::{
-    AgentOptions, Backoff, MAX_CERTIFICATES_BYTES, NAME, in_words, parse_certificates, read_capped,
-    retry_after,
-};
+use crate::client::{AgentOptions, Backoff, MAX_CERTIFICATES_BYTES, NAME, parse_certificates, read_capped};
 use crate::clock::{self, Clock};
 use crate::disk::read_plain;
 use crate::format::{FormatError, cap, cap_count, quote};
@@ -34,8 +31,6 @@ const IDLE_AGE: Duration = Duration::from_secs(4);
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// Shortest time limit of a try, even if less time is left.
 const SHORTEST_TRY: Duration = Duration::from_millis(500);
-/// Most bytes of an error's body that are read.
-const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// Largest object that one request writes: the limit of S3.
 pub const MAX_OBJECT_BYTES: usize = 5 * 1024 * 1024 * 1024;
 
@@ -57,27 +52,6 @@ struct Shared {
     bare_tags: AtomicBool,
     requests: Requests,
     clock: Clock,
-}
-
-/// A request of one kind.
-struct Call<'a> {
-    operation: Operation,
-    method: &'static str,
-    /// The key in the bucket, with the prefix; empty for the bucket itself.
-    key: String,
-    parameters: &'a [(&'a str, &'a str)],
-    headers: Vec<(&'static str, String)>,
-    body: &'a [u8],
-    /// Most bytes of a wanted answer.
-    limit: usize,
-}
-
-/// An answer that was asked for, or the outcome of a condition.
-struct Answer {
-    url: String,
-    status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
 }
 
 impl S3 {
@@ -316,128 +290,13 @@ impl S3 {
     }
 }
 
-/// Reads an answer. One that is neither wanted nor the outcome of a condition is an error.
-fn receive(
-    call: &Call<'_>,
-    url: String,
-    mut response: Response<ureq::Body>,
-    received: &mut usize,
-) -> Result<Answer, BucketError> {
-    let status = response.status().as_u16();
-    let is_wanted = (200..300).contains(&status);
-    let limit = if is_wanted { call.limit } else { MAX_ERROR_BYTES };
-    let too_large = |seen| BucketError::TooLarge { url: url.clone(), limit, seen };
-    let promised = response.body().content_length().filter(|length| *length > limit as u64);
-    if let Some(promised) = promised.filter(|_| is_wanted && !call.operation.is_write()) {
-        return Err(too_large(promised));
-    }
-    // One byte more than allowed tells a body that is too large from one that just fits.
-    let body = read_capped(&mut response, limit.saturating_add(1));
-    let body = match body {
-        Ok(body) => body,
-        // The status says what was done; the rest of a write's answer is of no use.
-        Err(_) if !is_wanted || call.operation.is_write() => Vec::new(),
-        Err(e) => return Err(no_answer(call, &url, &e.into())),
-    };
-    *received = body.len();
-    let headers = response.headers();
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let is_outcome = match status {
-        200..=299 | 304 | 412 | 416 => true,
-        404 => matches!(xml::store_error(&body).code.as_str(), "NoSuchKey" | "NoSuchVersion"),
-        _ => false,
-    };
-    if !is_outcome {
-        let retry_after = retry_after(headers, SystemTime::now()).map(Duration::from_secs);
-        let elsewhere = text("x-amz-bucket-region").or_else(|| text("location"));
-        let (operation, date) = (call.operation, text("date"));
-        return Err(
-            Unwelcome { operation, url: &url, status, body: &body, retry_after, elsewhere, date }.error()
-        );
-    }
-    if is_wanted && !call.operation.is_write() && body.len() > limit {
-        return Err(too_large(body.len() as u64));
-    }
-    let answer = Answer { url, status, headers: response.headers().clone(), body };
-    if is_wanted && call.method == "PUT" {
-        answer.tag_of_write(call.operation)?;
-    }
-    Ok(answer)
-}
-
-const fn method(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Get | Operation::List => "GET",
-        Operation::Create | Operation::Replace | Operation::Put => "PUT",
-        Operation::Delete => "DELETE",
-    }
-}
-
-/// The error of a request without an answer. A write is unclear, unless there was no connection to send it on.
-fn no_answer(call: &Call<'_>, url: &str, error: &ureq::Error) -> BucketError {
-    use std::io::ErrorKind as Kind;
-    let not_sent = match error {
-        ureq::Error::HostNotFound
-        | ureq::Error::ConnectionFailed
-        | ureq::Error::ConnectProxyFailed(_)
-        | ureq::Error::Rustls(_)
-        | ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => true,
-        ureq::Error::Io(e) => matches!(
-            e.kind(),
-            Kind::ConnectionRefused
-                | Kind::HostUnreachable
-                | Kind::NetworkUnreachable
-                | Kind::AddrNotAvailable
-        ),
-        _ => false,
-    };
-    let (url, detail) = (url.to_owned(), in_words(url, error));
-    if call.operation.is_write() && !not_sent {
-        BucketError::Unclear { operation: call.operation, url, detail, retry_after: None }
-    } else {
-        BucketError::Unavailable { url, detail, retry_after: None }
-    }
-}
-
-impl Answer {
-    fn malformed(&self, expected: &str, seen: impl Into<String>) -> BucketError {
-        BucketError::Malformed {
-            url: self.url.clone(),
-            source: FormatError::malformed("the answer", expected, seen),
-        }
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    fn tag(&self) -> Result<Tag, BucketError> {
-        let header = self.header("etag").ok_or_else(|| self.malformed("a header ETag", "none"))?;
-        Tag::parse(header).map_err(|source| BucketError::Malformed { url: self.url.clone(), source })
-    }
-
-    /// The tag of what a write made. Without one, it was no store that said so.
-    fn tag_of_write(&self, operation: Operation) -> Result<Tag, BucketError> {
-        self.tag().map_err(|e| BucketError::Unclear {
-            operation,
-            url: self.url.clone(),
-            detail: format!("it answered {}, but {e}", self.status),
-            retry_after: None,
-        })
-    }
-
-    fn unexpected(&self, expected: &str) -> BucketError {
-        self.malformed(expected, format!("status {}", self.status))
-    }
-}
-
 impl Objects for S3 {
     fn get(&self, key: &str, limit: usize) -> Result<Option<Object>, BucketError> {
         let call = Call { limit, ..self.call(Operation::Get, key)? };
         self.repeat(&call, |answer| match answer.status {
             200 => Ok(Some(Object { tag: answer.tag()?, bytes: answer.body })),
             404 => Ok(None),
-            _ => Err(answer.unexpected("status 200 or 404")),
+            _ => Err(answer.unexpected(Operation::Get, "status 200 or 404")),
         })
     }
 
@@ -459,7 +318,7 @@ impl Objects for S3 {
                 Ok(Some(Object { tag, bytes: Vec::new() }))
             }
             404 => Ok(None),
-            _ => Err(answer.unexpected("status 206 or 404")),
+            _ => Err(answer.unexpected(Operation::Get, "status 206 or 404")),
         })
     }
 
@@ -470,7 +329,7 @@ impl Objects for S3 {
         match answer.status {
             200..=299 => answer.tag_of_write(Operation::Create).map(Creation::Created),
             412 | 304 => Ok(Creation::Exists),
-            _ => Err(answer.unexpected("status 200 or 412")),
+            _ => Err(answer.unexpected(Operation::Create, "status 200 or 412")),
         }
     }
 
@@ -488,7 +347,7 @@ impl Objects for S3 {
             200..=299 => answer.tag_of_write(Operation::Replace).map(Replacement::Replaced),
             412 => Ok(Replacement::Stale),
             404 => Ok(Replacement::Missing),
-            _ => Err(answer.unexpected("status 200, 404 or 412")),
+            _ => Err(answer.unexpected(Operation::Replace, "status 200, 404 or 412")),
         }
     }
 
@@ -496,7 +355,7 @@ impl Objects for S3 {
         let call = self.write(Operation::Put, key, bytes, headers)?;
         self.repeat(&call, |answer| match answer.status {
             200..=299 => answer.tag_of_write(Operation::Put),
-            _ => Err(answer.unexpected("status 200")),
+            _ => Err(answer.unexpected(Operation::Put, "status 200")),
         })
     }
 
@@ -535,7 +394,7 @@ impl Objects for S3 {
         let call = self.call(Operation::Delete, key)?;
         self.repeat(&call, |answer| match answer.status {
             200..=299 | 404 => Ok(()),
-            _ => Err(answer.unexpected("status 204")),
+            _ => Err(answer.unexpected(Operation::Delete, "status 204")),
         })
     }
 

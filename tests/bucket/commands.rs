@@ -70,6 +70,9 @@ pub fn partial_tiles_expire_and_nothing_else_does() -> Outcome {
     // S3 wants a checksum with this one request.
     let Some(md5) = md5_in_base64(&xml) else { return ignored("openssl is not there", REQUIRED) };
     let (status, said) = log.administer(&[("lifecycle", "")], vec![("content-md5", md5)], xml.as_bytes())?;
+    if status == 501 {
+        return ignored("the store knows no lifecycle rules", REQUIRED);
+    }
     assert!(matches!(status, 200 | 204), "{status} {}", String::from_utf8_lossy(&said));
     let partial = Headers { tagging: Some("treehead=partial"), ..Headers::default() };
     log.put("tile/0/000.p/1", b"x", &partial)?;

@@ -1,11 +1,14 @@
 //! The client and the probe.
 
 use treehead::bucket::probe::{Extent, Verdict, check_store};
-use treehead::bucket::{BucketError, Creation, Headers, Objects as _, Operation, Refusal, Replacement};
+use treehead::bucket::{
+    BucketError, Creation, Headers, Objects as _, Operation, Refusal, Replacement, S3, StoreOptions,
+};
 
 use crate::REQUIRED;
 use crate::needs::{Outcome, ignored};
 use crate::store::store;
+use crate::tls_front::TlsFront;
 
 /// A prefix that no other run of the tests has.
 fn own_prefix(name: &str) -> String {
@@ -109,5 +112,47 @@ pub fn refusals_of_a_real_store_are_understood() -> Outcome {
         std::sync::Arc::new(|| treehead::clock::now() - 7_200),
     )?;
     assert_eq!(refusal(late.get("k", 10).map(drop)), Refusal::Clock);
+    Ok(libtest_mimic::Completion::Completed)
+}
+
+pub fn a_store_behind_tls_takes_unsigned_payloads() -> Outcome {
+    let store = match store() {
+        Ok(store) if store.endpoint.starts_with("http:") => store,
+        Ok(_) => return ignored("the store has TLS of its own", REQUIRED),
+        Err(why) => return ignored(&why, REQUIRED),
+    };
+    let front = TlsFront::before(&store.endpoint, &["localhost"]);
+    let dir = tempfile::tempdir()?;
+    let bundle = dir.path().join("authority.pem");
+    std::fs::write(&bundle, &front.authority)?;
+    let open = |with_bundle: bool, unsigned_payload: bool| {
+        let mut options = StoreOptions::default();
+        options.endpoint = Some(front.url.clone());
+        options.unsigned_payload = unsigned_payload;
+        options.patience = std::time::Duration::ZERO;
+        let own = (with_bundle, bundle.to_str().expect("UTF-8").to_owned());
+        let variables = |name: &str| match name {
+            "AWS_CA_BUNDLE" => own.0.then(|| own.1.clone()),
+            name => store.variables().into_iter().find(|(set, _)| *set == name).map(|(_, value)| value),
+        };
+        let address = format!("s3://{}/{}", store.bucket, own_prefix("tls")).parse().expect("an address");
+        S3::open_with(&address, &options, &variables, treehead::clock::system())
+    };
+    for unsigned in [false, true] {
+        let client = open(true, unsigned)?;
+        let Creation::Created(tag) = client.create("a", b"over TLS", &Headers::default())? else {
+            panic!("it is new")
+        };
+        assert_eq!(client.get("a", 100)?.expect("it is there").tag, tag);
+        client.delete("a")?;
+    }
+    // Without the authority, nothing is sent, whatever the system trusts.
+    match open(false, true) {
+        Ok(client) => {
+            let error = client.create("a", b"x", &Headers::default()).unwrap_err();
+            assert!(matches!(error, BucketError::Unavailable { .. }), "{error}");
+        }
+        Err(error) => assert!(matches!(error, BucketError::Client(_)), "{error}"),
+    }
     Ok(libtest_mimic::Completion::Completed)
 }

@@ -12,6 +12,9 @@ mod commands;
 mod kit;
 mod servers;
 mod store;
+#[path = "../workflow/tls_front.rs"]
+#[allow(dead_code, reason = "the tests of whole workflows use more of it")]
+mod tls_front;
 
 use std::process::ExitCode;
 
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
         commands::partial_tiles_expire_and_nothing_else_does,
         kit::the_probe_finds_a_store_that_keeps_its_promises,
         kit::objects_are_created_replaced_read_listed_and_deleted,
+        kit::a_store_behind_tls_takes_unsigned_payloads,
         kit::refusals_of_a_real_store_are_understood,
         servers::a_bucket_has_one_log_below_a_prefix,
         servers::a_lost_cache_costs_nothing_but_time,

@@ -1,0 +1,157 @@
+//! Requests to a store, and how their answers are read.
+
+use std::time::{Duration, SystemTime};
+
+use ureq::http::{HeaderMap, Response};
+
+use super::error::BucketError;
+use super::objects::Tag;
+use super::refusal::Unwelcome;
+use super::requests::Operation;
+use super::xml;
+use crate::client::{in_words, read_capped, retry_after};
+use crate::format::FormatError;
+
+/// Most bytes of an error's body that are read.
+pub(super) const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// A request of one kind.
+pub(super) struct Call<'a> {
+    pub operation: Operation,
+    pub method: &'static str,
+    /// The key in the bucket, with the prefix; empty for the bucket itself.
+    pub key: String,
+    pub parameters: &'a [(&'a str, &'a str)],
+    pub headers: Vec<(&'static str, String)>,
+    pub body: &'a [u8],
+    /// Most bytes of a wanted answer.
+    pub limit: usize,
+}
+
+/// An answer that was asked for, or the outcome of a condition.
+pub(super) struct Answer {
+    pub url: String,
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+/// Reads an answer. One that is neither wanted nor the outcome of a condition is an error.
+pub(super) fn receive(
+    call: &Call<'_>,
+    url: String,
+    mut response: Response<ureq::Body>,
+    received: &mut usize,
+) -> Result<Answer, BucketError> {
+    let status = response.status().as_u16();
+    let is_wanted = (200..300).contains(&status);
+    let limit = if is_wanted { call.limit } else { MAX_ERROR_BYTES };
+    let too_large = |seen| BucketError::TooLarge { url: url.clone(), limit, seen };
+    let promised = response.body().content_length().filter(|length| *length > limit as u64);
+    if let Some(promised) = promised.filter(|_| is_wanted && !call.operation.is_write()) {
+        return Err(too_large(promised));
+    }
+    // One byte more than allowed tells a body that is too large from one that just fits.
+    let body = read_capped(&mut response, limit.saturating_add(1));
+    let body = match body {
+        Ok(body) => body,
+        // The status says what was done; the rest of a write's answer is of no use.
+        Err(_) if !is_wanted || call.operation.is_write() => Vec::new(),
+        Err(e) => return Err(no_answer(call, &url, &e.into())),
+    };
+    *received = body.len();
+    let headers = response.headers();
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let is_outcome = match status {
+        200..=299 | 304 | 412 | 416 => true,
+        404 => matches!(xml::store_error(&body).code.as_str(), "NoSuchKey" | "NoSuchVersion"),
+        _ => false,
+    };
+    if !is_outcome {
+        let retry_after = retry_after(headers, SystemTime::now()).map(Duration::from_secs);
+        let elsewhere = text("x-amz-bucket-region").or_else(|| text("location"));
+        let (operation, date) = (call.operation, text("date"));
+        return Err(
+            Unwelcome { operation, url: &url, status, body: &body, retry_after, elsewhere, date }.error()
+        );
+    }
+    if is_wanted && !call.operation.is_write() && body.len() > limit {
+        return Err(too_large(body.len() as u64));
+    }
+    let answer = Answer { url, status, headers: response.headers().clone(), body };
+    if is_wanted && call.method == "PUT" {
+        answer.tag_of_write(call.operation)?;
+    }
+    Ok(answer)
+}
+
+pub(super) const fn method(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Get | Operation::List => "GET",
+        Operation::Create | Operation::Replace | Operation::Put => "PUT",
+        Operation::Delete => "DELETE",
+    }
+}
+
+/// The error of a request without an answer. A write is unclear, unless there was no connection to send it on.
+pub(super) fn no_answer(call: &Call<'_>, url: &str, error: &ureq::Error) -> BucketError {
+    use std::io::ErrorKind as Kind;
+    let not_sent = match error {
+        ureq::Error::HostNotFound
+        | ureq::Error::ConnectionFailed
+        | ureq::Error::ConnectProxyFailed(_)
+        | ureq::Error::Rustls(_)
+        | ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => true,
+        ureq::Error::Io(e) => matches!(
+            e.kind(),
+            Kind::ConnectionRefused
+                | Kind::HostUnreachable
+                | Kind::NetworkUnreachable
+                | Kind::AddrNotAvailable
+        ),
+        _ => false,
+    };
+    let (url, detail) = (url.to_owned(), in_words(url, error));
+    if call.operation.is_write() && !not_sent {
+        BucketError::Unclear { operation: call.operation, url, detail, retry_after: None }
+    } else {
+        BucketError::Unavailable { url, detail, retry_after: None }
+    }
+}
+
+impl Answer {
+    pub fn malformed(&self, expected: &str, seen: impl Into<String>) -> BucketError {
+        BucketError::Malformed {
+            url: self.url.clone(),
+            source: FormatError::malformed("the answer", expected, seen),
+        }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    pub fn tag(&self) -> Result<Tag, BucketError> {
+        let header = self.header("etag").ok_or_else(|| self.malformed("a header ETag", "none"))?;
+        Tag::parse(header).map_err(|source| BucketError::Malformed { url: self.url.clone(), source })
+    }
+
+    /// The tag of what a write made. Without one, it was no store that said so.
+    pub fn tag_of_write(&self, operation: Operation) -> Result<Tag, BucketError> {
+        self.tag().map_err(|e| BucketError::Unclear {
+            operation,
+            url: self.url.clone(),
+            detail: format!("it answered {}, but {e}", self.status),
+            retry_after: None,
+        })
+    }
+
+    /// The error of a status that makes no sense. After a write, nobody knows what it means.
+    pub fn unexpected(&self, operation: Operation, expected: &str) -> BucketError {
+        if operation.is_write() {
+            let detail = format!("expected {expected}, saw status {}", self.status);
+            return BucketError::Unclear { operation, url: self.url.clone(), detail, retry_after: None };
+        }
+        self.malformed(expected, format!("status {}", self.status))
+    }
+}

@@ -9,7 +9,7 @@ use super::objects::Tag;
 use super::refusal::Unwelcome;
 use super::requests::Operation;
 use super::xml;
-use crate::client::{in_words, read_capped, retry_after};
+use crate::client::{ClientError, NetworkFault, network, read_capped, retry_after};
 use crate::format::FormatError;
 
 /// Most bytes of an error's body that are read.
@@ -96,22 +96,24 @@ pub(super) const fn method(operation: Operation) -> &'static str {
 /// The error of a request without an answer. A write is unclear, unless there was no connection to send it on.
 pub(super) fn no_answer(call: &Call<'_>, url: &str, error: &ureq::Error) -> BucketError {
     use std::io::ErrorKind as Kind;
+    let detail = match network(url, error) {
+        // The server is not the one that was meant, so it was sent nothing.
+        error @ ClientError::Network { fault: NetworkFault::Certificate, .. } => {
+            return BucketError::Client(error);
+        }
+        ClientError::Network { detail, .. } => detail,
+        other => other.to_string(),
+    };
     let not_sent = match error {
         ureq::Error::HostNotFound
         | ureq::Error::ConnectionFailed
         | ureq::Error::ConnectProxyFailed(_)
-        | ureq::Error::Rustls(_)
         | ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => true,
-        ureq::Error::Io(e) => matches!(
-            e.kind(),
-            Kind::ConnectionRefused
-                | Kind::HostUnreachable
-                | Kind::NetworkUnreachable
-                | Kind::AddrNotAvailable
-        ),
+        // An unreachable host or network may also end a connection on which the request was sent.
+        ureq::Error::Io(e) => matches!(e.kind(), Kind::ConnectionRefused | Kind::AddrNotAvailable),
         _ => false,
     };
-    let (url, detail) = (url.to_owned(), in_words(url, error));
+    let url = url.to_owned();
     if call.operation.is_write() && !not_sent {
         BucketError::Unclear { operation: call.operation, url, detail, retry_after: None }
     } else {

@@ -64,7 +64,7 @@ pub use submit::{Appended, BatchAnswer, BatchWriter, MAX_BATCH_BODY_BYTES, MAX_B
 pub use tiles::KeptTiles;
 pub use witness::{CosignAnswer, WitnessClient};
 #[cfg(feature = "bucket")]
-pub(crate) use {response::in_words, response::read_capped, retry_after::retry_after};
+pub(crate) use {response::in_words, response::network, response::read_capped, retry_after::retry_after};
 
 #[cfg(test)]
 mod tests;

@@ -147,7 +147,7 @@ pub(crate) fn refused(url: &str, status: u16, body: &[u8], retry_after: Option<u
     ClientError::Status { url: url.to_owned(), status, code, detail, retry_after, entry }
 }
 
-pub(super) fn network(url: &str, error: &ureq::Error) -> ClientError {
+pub(crate) fn network(url: &str, error: &ureq::Error) -> ClientError {
     use std::io::ErrorKind as Kind;
     let fault = match error {
         ureq::Error::Timeout(_) => NetworkFault::Timeout,

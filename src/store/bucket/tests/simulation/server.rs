@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::invariants::tiles;
@@ -46,7 +47,7 @@ struct Port {
     world: Arc<World>,
     server: usize,
     mutant: Option<Mutant>,
-    holds_lease: std::sync::atomic::AtomicBool,
+    holds_lease: AtomicBool,
     requests: Requests,
 }
 
@@ -96,7 +97,7 @@ impl Objects for Port {
             Answer::Creation(creation) => Some(creation),
             _ => None,
         });
-        let holds = self.holds_lease.load(std::sync::atomic::Ordering::Relaxed);
+        let holds = self.holds_lease.load(Ordering::Relaxed);
         match (created, self.mutant) {
             (Err(error), Some(Mutant::BelievesUnclear)) if error.may_be_done() => {
                 Ok(Creation::Created(tag_of(bytes)))
@@ -179,7 +180,12 @@ pub fn run(orders: &Orders) {
             Ok(()) => break,
             Err(why) if why.is::<Killed>() => {}
             Err(why) if why.is::<Over>() => return,
-            Err(why) => resume_unwind(why),
+            Err(_) => {
+                // The panic's message is on the standard error; the others must not wait.
+                let broken = || format!("server {} panicked", orders.server);
+                orders.world.tell(orders.server, broken, |_, _| Err(broken()));
+                break;
+            }
         }
     }
     orders.world.finish(orders.server);
@@ -195,7 +201,7 @@ struct Process<'a> {
     entries: Vec<Vec<u8>>,
     /// The submissions that wait for an answer.
     waiting: Vec<Vec<u8>>,
-    nonces: u8,
+    nonces: Arc<AtomicU64>,
     begun: Instant,
     id: WriterId,
     is_stale: Rc<Cell<bool>>,
@@ -229,7 +235,7 @@ impl<'a> Process<'a> {
             chain: None,
             entries: Vec::new(),
             waiting: orders.entries.clone(),
-            nonces: 0,
+            nonces: Arc::default(),
             begun: Instant::now(),
             id,
             is_stale: Rc::default(),
@@ -252,7 +258,7 @@ impl<'a> Process<'a> {
                 (self.port.clone(), &self.orders.world, self.orders.server, self.begun);
             let decision = self.lease.step(port.as_ref(), true, || begun + world.clock(server));
             let holds = matches!(decision, Ok(Decision::Hold(_)));
-            self.port.holds_lease.store(holds, std::sync::atomic::Ordering::Relaxed);
+            self.port.holds_lease.store(holds, Ordering::Relaxed);
             match decision {
                 Ok(Decision::Hold(_)) => {}
                 Ok(Decision::Wait(until)) => {
@@ -334,14 +340,13 @@ impl<'a> Process<'a> {
                     vec![signer().public().clone()],
                     self.id,
                 );
-                let (id, mut count) = (self.id, self.nonces);
+                // Each attempt of each process has its own, as if they were random.
+                let (id, nonces) = (self.id.to_string(), self.nonces.clone());
                 options.nonces = Box::new(move || {
-                    count += 1;
-                    let mut nonce = [count; 16];
-                    nonce[0] = id.to_string().as_bytes()[1];
-                    Ok(nonce)
+                    let count = nonces.fetch_add(1, Ordering::Relaxed);
+                    let digest = Hash::digest(format!("{id} {count}").as_bytes());
+                    Ok(*digest.as_bytes().first_chunk().expect("longer"))
                 });
-                self.nonces += 50;
                 self.chain = Some(Chain::open(options, edge(&self.entries), root_at)?);
             }
             Some(chain) if self.is_stale.get() => chain.restart(edge(&entries), root_at)?,

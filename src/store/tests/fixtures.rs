@@ -118,8 +118,8 @@ pub fn open_bucket_with(
     })
 }
 
-/// A place of its own in the real object store that `TREEHEAD_TEST_S3` names (`http://KEY:SECRET@HOST:PORT/BUCKET`, a bucket
-/// that exists). `None` if it names none, unless `TREEHEAD_REQUIRE_S3` makes that a failure.
+/// A place of its own in the real object store that `TREEHEAD_TEST_S3` names (`http://KEY:SECRET@HOST:PORT/BUCKET`), whose
+/// bucket is made if it is not there. `None` if it names none, unless `TREEHEAD_REQUIRE_S3` makes that a failure.
 #[cfg(feature = "bucket")]
 pub fn real_objects() -> Option<Arc<dyn Objects>> {
     let Ok(text) = std::env::var("TREEHEAD_TEST_S3") else {
@@ -142,6 +142,13 @@ pub fn real_objects() -> Option<Arc<dyn Objects>> {
         _ => None,
     };
     let objects = S3::open_with(&address, &options, &variables, crate::clock::system()).unwrap();
+    // Tests of other programs may make it, too.
+    let (made, said) = objects.administer(&[], Vec::new(), b"").unwrap();
+    assert!(
+        matches!(made, 200 | 409),
+        "the bucket was not created: {made} {}",
+        String::from_utf8_lossy(&said)
+    );
     // Also finds out how the store wants tags.
     check_store(&objects, Extent { rounds: 1, racers: 2, objects: 1 }).unwrap();
     Some(Arc::new(objects))

@@ -20,7 +20,7 @@ const ROOMS: [(&str, &str); 16] = [
     ("sequencer", "clock disk store"),
     ("endpoint's I/O", "clock disk client"),
     ("feeder", "clock disk store sequencer client"),
-    ("server", "clock disk http store sequencer"),
+    ("server", "clock disk http bucket store sequencer"),
     ("witness", "clock disk http client"),
     ("monitor", "clock disk http client"),
     ("load", "clock disk client"),

@@ -341,9 +341,14 @@ impl BucketStore {
         if size <= views.tree.peaks().size() {
             // TILES. A crash leaves some of them, which nobody asks for before there is a head that covers them, and
             // which the next server writes again.
-            let BucketOptions { objects, threads, .. } = &self.options;
-            let grown = tiles::growth(self.tiled, size);
-            tiles::upload(objects.as_ref(), &views.tree, self.reader.entries(), &grown, *threads)?;
+            let (BucketOptions { objects, threads, .. }, entries) = (&self.options, self.reader.entries());
+            tiles::upload(
+                objects.as_ref(),
+                &views.tree,
+                entries,
+                &tiles::growth(self.tiled, size),
+                *threads,
+            )?;
             self.tiled = self.tiled.max(size);
         }
         // HEAD. A crash leaves the old one or the new one.
@@ -410,8 +415,7 @@ impl Store for BucketStore {
             Appended::Overtaken { by } => {
                 self.succeeded();
                 self.appends.store(false, Ordering::Relaxed);
-                let first = batch.first;
-                let detail = format!("expected to append at {first}, saw a batch of the writer {by} there");
+                let detail = format!("{} has a batch of the writer {by}", super::layout::batch(batch.first));
                 Err(StoreError::Overtaken { detail })
             }
         }

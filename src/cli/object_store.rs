@@ -8,7 +8,7 @@ use crate::format::FormatError;
 #[allow(clippy::doc_markdown, reason = "help is plain text")]
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct StoreArgs {
-    /// Address of the store, as in https://s3.example.com; by default AWS_ENDPOINT_URL, else Amazon's
+    /// URL of the store; by default AWS_ENDPOINT_URL, else Amazon's
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
     /// Region of the bucket; by default AWS_REGION

@@ -1,6 +1,6 @@
 //! Compares an artifact with one that was rebuilt from source, bit by bit, but for differences that a list allows.
 //!
-//! [`compare`] takes two files or two folders, and reads each file once, in pieces. An [`AllowList`] says which byte ranges
+//! [`compare()`] takes two files or two folders, and reads each file once, in pieces. An [`AllowList`] says which byte ranges
 //! of a file, and which files of a folder, may differ, each with a reason. Nothing here understands a file format: a rule
 //! names bytes or a file. [`Comparison::predicate`] makes the predicate of a SLSA verification summary of the result.
 

@@ -15,6 +15,7 @@ mod lease;
 mod lease_keeper;
 mod make;
 mod moving;
+mod options;
 mod parallel;
 mod reader;
 mod store;
@@ -30,7 +31,8 @@ pub use lease::{Decision, Lease, LeaseRecord, MAX_SECONDS, Observed, decide};
 pub use lease_keeper::{LeaseKeeper, LeaseState};
 pub use make::{MakeError, make, recognise};
 pub use moving::{BucketSource, CopyToBucket};
-pub use store::{BucketOptions, BucketStore};
+pub use options::BucketOptions;
+pub use store::BucketStore;
 
 #[cfg(test)]
 mod tests;

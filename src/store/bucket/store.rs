@@ -11,10 +11,10 @@ use super::cache::BundleCache;
 use super::chain::{Appended, ChainOptions, HeadReplaced};
 use super::follow::ChainReader;
 use super::index_objects::IndexUploader;
+use super::options::BucketOptions;
 use super::reader::BucketEntries;
 use super::tail::Tail;
-use super::{Chain, ChainError, HeadKind, Lease, LeaseKeeper, WriterId, cold, tiles};
-use crate::bucket::Objects;
+use super::{Chain, ChainError, HeadKind, Lease, LeaseKeeper, cold, tiles};
 use crate::checkpoint::{self, Origin, origin_hash};
 use crate::disk::{DirLock, DiskError, remove_dir};
 use crate::merkle::{Hash, RightEdge, TreeSize, read_root};
@@ -27,47 +27,6 @@ use crate::store::{Batch, Layout, OpenOptions, Staged, Store, StoreError, StoreR
 
 /// Time after which partial tiles are written again: much less than after which `treehead store-policy` deletes them.
 const REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How to open a log in a bucket.
-pub struct BucketOptions {
-    /// The bucket, below the log's prefix.
-    pub objects: Arc<dyn Objects>,
-    /// The options that logs on disk have, too. Those of the journal and of the file of leaf hashes are not used.
-    pub open: OpenOptions,
-    /// True for a log with witnesses: `checkpoint` then has only heads with their quorum, and `checkpoint.signed` what the
-    /// log signs.
-    pub has_witnesses: bool,
-    /// This process; random.
-    pub writer: WriterId,
-    /// Length of the lease. Without one, this process always tries to append.
-    pub lease_seconds: Option<u32>,
-    /// The URL at which this process takes entries, for others that don't.
-    pub address: Option<String>,
-    /// Requests at once.
-    pub threads: usize,
-    /// Bytes of the local cache of bundles.
-    pub bundle_bytes: u64,
-}
-
-impl BucketOptions {
-    /// For a log without witnesses that no other process serves.
-    ///
-    /// # Errors
-    /// [`ChainError::Randomness`].
-    pub fn new(objects: Arc<dyn Objects>, open: OpenOptions) -> Result<Self, ChainError> {
-        let writer = WriterId::random().map_err(ChainError::Randomness)?;
-        Ok(Self {
-            objects,
-            open,
-            has_witnesses: false,
-            writer,
-            lease_seconds: None,
-            address: None,
-            threads: 16,
-            bundle_bytes: 1024 * 1024 * 1024,
-        })
-    }
-}
 
 /// A log in a bucket: the chain of batches there, and tree and index in a directory that can be lost.
 pub struct BucketStore {

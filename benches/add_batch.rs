@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::server::Server;
 use ed25519_dalek::{Signer as _, SigningKey, Verifier as _};
 use treehead::load::{self, Entries, Measured, Plan, Statement};
-use treehead::release::{Kind, PublisherSigner, Purl, Release, Subject};
+use treehead::release::{Envelope, Kind, PublisherSigner, Purl, Release, Subject};
 
 const SEED: [u8; 32] = [1; 32];
 const BATCH: usize = 256;
@@ -60,7 +60,9 @@ fn append(log: &Server) -> (Measured, u64) {
         location: None,
         log: None,
     };
-    let entries = Entries::Signed(Arc::new(Statement { signer: PublisherSigner::from_seed(&SEED), release }));
+    let signer = PublisherSigner::from_seed(&SEED);
+    let sign = Box::new(move |payload| Envelope::sign(payload, &[&signer]));
+    let entries = Entries::Signed(Arc::new(Statement { sign, release }));
     let path = "/add-batch?wait=published".to_owned();
     let plan =
         Plan { entries, batch: BATCH, writers: WRITERS, duration: ROUND, path, ..Plan::new(log.target()) };

@@ -7,8 +7,8 @@ use super::{HERE, fixtures, full, has, installed, run};
 
 /// The shared library with both algorithms and the state file, and without the state file: what they are, so that growth
 /// is noticed. The goals are 420 and 330 KiB.
-const MOST_BYTES: u64 = 768 * 1024;
-const MOST_LEAN_BYTES: u64 = 715 * 1024;
+const MOST_BYTES: u64 = 772 * 1024;
+const MOST_LEAN_BYTES: u64 = 720 * 1024;
 
 #[test]
 fn the_library_is_small_and_exports_only_its_interface() {

@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 use crate::disk::read_plain;
 use crate::format::FormatError;
 
-/// Time between two checks of the file: a change counts within this time.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two checks of the file: a change counts within this time. A script that changes the file needs longer to
+/// start its next command; and a check is one `stat`.
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
+/// The same while the file can't be read: then each check reads it.
+const FAULT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The reading of one kind of file.
 pub struct FileKind<T> {
@@ -99,7 +102,7 @@ impl<T> WatchedFile<T> {
         Ok(Self { path: path.to_owned(), kind, state: Mutex::new(state) })
     }
 
-    /// The content in force, checked at most a second ago.
+    /// The content in force, checked at most ten milliseconds ago; a second, if the file could not be read then.
     pub fn current(&self) -> Arc<T> {
         self.refreshed().update.current.clone()
     }
@@ -133,7 +136,8 @@ impl<T> WatchedFile<T> {
 
     fn refreshed(&self) -> MutexGuard<'_, WatchState<T>> {
         let mut state = self.state();
-        if state.checked.elapsed() >= CHECK_INTERVAL {
+        let interval = if state.fault.is_some() { FAULT_INTERVAL } else { CHECK_INTERVAL };
+        if state.checked.elapsed() >= interval {
             state.checked = Instant::now();
             let unchanged = fs::metadata(&self.path).is_ok_and(|meta| stamp(&meta) == state.stamp);
             if !unchanged || state.fault.is_some() {
@@ -209,7 +213,7 @@ mod tests {
     /// Checks the file without waiting for a second to pass.
     fn look(watched: &WatchedFile<String>) -> Arc<String> {
         watched.state().checked =
-            Instant::now().checked_sub(CHECK_INTERVAL).expect("the machine is up for a second");
+            Instant::now().checked_sub(FAULT_INTERVAL).expect("the machine is up for a second");
         watched.current()
     }
 

@@ -203,7 +203,7 @@ impl Log {
         &self.inner.policy
     }
 
-    /// The publishers whose statements the log admits, at most a second old.
+    /// The publishers whose statements the log admits, at most ten milliseconds old.
     pub(super) fn publishers(&self) -> Arc<Publishers> {
         let file = self.inner.publishers.as_deref();
         file.map_or_else(|| self.inner.nobody.clone(), WatchedFile::current)

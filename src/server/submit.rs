@@ -193,9 +193,15 @@ async fn outcome(log: &Log, queued: oneshot::Receiver<Outcome>, wait: Wait) -> R
     let outcome = queued.await.map_err(|_| SubmitError::ShuttingDown)?;
     // A storage error is no answer to one entry: the client has to send the whole request again.
     let mut errors = outcome.results.iter().filter_map(|result| result.as_ref().err());
-    if let Some(error) = errors
-        .find(|e| matches!(e, SubmitError::Storage(_) | SubmitError::RolledBack(_) | SubmitError::Damaged(_)))
-    {
+    if let Some(error) = errors.find(|e| {
+        matches!(
+            e,
+            SubmitError::Storage(_)
+                | SubmitError::RolledBack(_)
+                | SubmitError::Damaged(_)
+                | SubmitError::Standby { .. }
+        )
+    }) {
         return Err(error.clone().into());
     }
     match outcome.results.iter().flatten().map(|sequenced| sequenced.index).max() {

@@ -9,7 +9,7 @@ use super::cosigning::{Cosigning, Gate};
 use super::pace::Pace;
 use super::plan::{Known, plan};
 use super::published::{Publication, Published, Sender};
-use super::standby::{Attempt, Standing};
+use super::standing::{Attempt, Standing};
 use super::{Candidate, Faults, Figures, Options, StartError, SubmitError, Trouble, recovery};
 use crate::checkpoint::{Checkpoint, LogSigner};
 use crate::clock;

@@ -18,7 +18,7 @@
 //! | `cosigners`, `cosigning` | whoever collects cosignatures, and the heads that wait for them |
 //! | `published` | the published head, and the senders who wait for one |
 //! | `recovery` | checks of signed heads against the tree |
-//! | `standby` | taking turns with other processes that serve the same log |
+//! | `standing`, `standby` | taking turns with other processes that serve the same log |
 //! | `trouble` | faults, for operators |
 
 mod commands;
@@ -30,6 +30,7 @@ mod plan;
 mod published;
 mod recovery;
 mod standby;
+mod standing;
 mod submission;
 mod trouble;
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::commands::{CommandReceiver, RETRY_AFTER};
 use super::commit::Committer;
 use super::published::Sender;
+use super::standing::{Attempt, Standing};
 use super::{Candidate, Role, SubmitError, Trouble, recovery};
 use crate::checkpoint;
 use crate::store::{SignedHead, StoreError, Turn};
@@ -19,30 +20,6 @@ const FOLLOW: Duration = Duration::from_millis(250);
 const LOOK: Duration = Duration::from_millis(500);
 /// Attempts to append a batch while others are faster. Then its senders have to try again.
 const ATTEMPTS: usize = 4;
-
-/// Another process appends.
-pub struct Standing {
-    /// The URL at which it takes entries, if it said so.
-    holder: Option<String>,
-    next_look: Instant,
-}
-
-impl Standing {
-    /// The answer to those who send entries meanwhile.
-    pub fn refusal(&self) -> SubmitError {
-        SubmitError::Standby { holder: self.holder.clone(), retry_after: RETRY_AFTER }
-    }
-}
-
-/// The end of an attempt to append.
-pub enum Attempt {
-    /// Everything that was due is done.
-    Done,
-    /// It is another process's turn.
-    Stand(SubmitError),
-    /// A step failed.
-    Failed(StoreError),
-}
 
 impl Committer {
     /// Takes the first steps of a start: signs and publishes what is durable, or stands by if another process appends.

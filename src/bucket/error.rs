@@ -26,7 +26,7 @@ pub enum BucketError {
         operation: Operation,
         /// The object.
         url: String,
-        /// What happened, in words.
+        /// The failure, in words.
         detail: String,
         /// The pause that the store asked for.
         retry_after: Option<Duration>,
@@ -36,7 +36,7 @@ pub enum BucketError {
     Busy {
         /// The object.
         url: String,
-        /// What it said.
+        /// The store's answer.
         detail: String,
         /// The pause that it asked for.
         retry_after: Option<Duration>,
@@ -46,7 +46,7 @@ pub enum BucketError {
     Unavailable {
         /// The object.
         url: String,
-        /// What happened, in words.
+        /// The failure, in words.
         detail: String,
         /// The pause that the store asked for.
         retry_after: Option<Duration>,
@@ -60,9 +60,9 @@ pub enum BucketError {
         status: u16,
         /// The store's code, as `AccessDenied`; empty if it sent none.
         code: String,
-        /// What the code means.
+        /// The meaning of the code.
         refusal: Refusal,
-        /// What the store said.
+        /// The store's answer.
         detail: String,
     },
     /// An object larger than any correct one.
@@ -158,13 +158,13 @@ impl Refusal {
 }
 
 impl BucketError {
-    /// Whether the write may have been done all the same: the caller must read the object before it writes again.
+    /// Returns true if the write may have been done: the caller must read the object before it writes again.
     #[must_use]
     pub const fn may_be_done(&self) -> bool {
         matches!(self, Self::Unclear { .. })
     }
 
-    /// Whether a later try may succeed with nothing changed.
+    /// Returns true if a later try may succeed with nothing changed.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
         match self {

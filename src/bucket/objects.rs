@@ -124,7 +124,7 @@ impl fmt::Display for Tag {
 }
 
 names! {
-    /// How a store wants tags in `If-Match`.
+    /// The form of tags in `If-Match` that a store takes.
     TagStyle {
         /// In quotes, as RFC 9110 section 8.8.3 says.
         Quoted => "quoted",
@@ -171,7 +171,7 @@ pub struct Listed {
     pub size: u64,
 }
 
-/// What a store keeps with an object and sends with it.
+/// The headers that a store keeps with an object and sends with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Headers<'a> {
     /// `Content-Type`.

@@ -1,4 +1,4 @@
-//! What a store's status and code mean: whether the request was done, may have been done, or was refused.
+//! The meaning of a store's status and code: the request was done, may have been done, or was refused.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl Unwelcome<'_> {
             (429, _) | (503, "SlowDown" | "SlowDownRead" | "SlowDownWrite" | "TooManyRequests") => {
                 BucketError::Busy { url, detail, retry_after }
             }
-            // What arrived is not what was sent, and was not kept.
+            // The body arrived damaged, and was not kept.
             (400, "BadDigest" | "XAmzContentSHA256Mismatch" | "IncompleteBody") => {
                 BucketError::Unavailable { url, detail: said(detail), retry_after }
             }
@@ -88,7 +88,7 @@ impl Unwelcome<'_> {
     }
 }
 
-/// What a refusal means.
+/// The meaning of a refusal.
 fn meaning(status: u16, code: &str) -> Refusal {
     match code {
         "RequestTimeTooSkewed" | "RequestExpired" => Refusal::Clock,

@@ -70,7 +70,7 @@ pub struct Counts {
     pub classes: [u64; LATENCY_BOUNDS_MS.len() + 1],
 }
 
-/// How a request ended.
+/// The end of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// With an answer.

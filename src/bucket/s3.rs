@@ -111,7 +111,7 @@ impl S3 {
         Ok(Self { shared: Arc::new(shared), timeout: options.timeout, patience: options.patience })
     }
 
-    /// The same store with other time limits: of one request, and of one with all its tries.
+    /// This store with other time limits: of one request, and of one with all its tries.
     #[must_use]
     pub fn within(&self, timeout: Duration, patience: Duration) -> Self {
         Self { shared: self.shared.clone(), timeout, patience }

@@ -1,4 +1,4 @@
-//! Where a store is and how to talk to it: from options, the environment and a profile.
+//! The address of a store and the settings for it, from options, the environment and a profile.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,11 +36,11 @@ pub struct StoreOptions {
     pub endpoint: Option<String>,
     /// The region: `AWS_REGION`, `AWS_DEFAULT_REGION`; with an endpoint, `us-east-1` by default.
     pub region: Option<String>,
-    /// Whether the bucket is in the path instead of the host name: by default, if an endpoint is given.
+    /// True if the bucket is in the path instead of the host name: by default, if an endpoint is given.
     pub path_style: Option<bool>,
     /// A PEM file of authorities that are trusted besides the system's: `AWS_CA_BUNDLE`.
     pub ca_file: Option<PathBuf>,
-    /// Whether payloads are left out of signatures. Only over TLS, which protects them on the way.
+    /// True if signatures leave out payloads. Only over TLS, which protects them on the way.
     pub unsigned_payload: bool,
     /// Time limit of one request: 15 s by default.
     pub timeout: Duration,

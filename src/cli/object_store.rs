@@ -4,7 +4,7 @@ use super::exit::Failure;
 use crate::bucket::{Address, BucketError, CredentialsError, S3, StoreOptions};
 use crate::format::FormatError;
 
-/// Where an object store is
+/// The address of an object store
 #[allow(clippy::doc_markdown, reason = "help is plain text")]
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct StoreArgs {
@@ -22,7 +22,7 @@ pub struct StoreArgs {
     pub unsigned_payload: bool,
 }
 
-/// Where requests name the bucket.
+/// The part of a request that names the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Addressing {
     Path,

@@ -65,7 +65,7 @@ pub fn run(args: &RebuildCheck, json: bool) -> CliResult {
         Some(path) => files::parse(path, "a list of allowed differences", MAX_ALLOW_BYTES, AllowList::parse)?,
         None => AllowList::default(),
     };
-    // What can't be written is found out before gigabytes are read.
+    // A path that can't be written shows before gigabytes are read.
     let out = args.summary.as_deref().map(|path| files::prepare_out(path, OutFile::Summary)).transpose()?;
     if out.is_some() {
         check_names(args)?;

@@ -12,7 +12,7 @@ use crate::format::FormatError;
 /// Time between two checks of the file: a change counts within this time. A script that changes the file needs longer to
 /// start its next command; and a check is one `stat`.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
-/// The same while the file can't be read: then each check reads it.
+/// Time between two checks while the file can't be read: then each check reads it.
 const FAULT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The reading of one kind of file.

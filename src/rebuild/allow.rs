@@ -28,7 +28,7 @@ use crate::format::{FormatError, TomlFile, TomlPlace, cap, cap_count, is_hidden,
 use crate::merkle::Hash;
 use crate::release::check_path;
 
-use super::Side;
+use super::place::Side;
 
 /// Largest list, in bytes.
 pub const MAX_ALLOW_BYTES: usize = 64 * 1024;
@@ -53,11 +53,11 @@ pub struct Rule {
     pub reason: String,
     /// The path of the file, if folders are compared.
     pub file: Option<String>,
-    /// What may differ.
+    /// The bytes or the file that may differ.
     pub allowed: Allowed,
 }
 
-/// What may differ.
+/// The bytes or the file that may differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allowed {
     /// A range of the file.
@@ -71,7 +71,7 @@ pub enum Allowed {
 /// A byte range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
-    /// Where it begins in the artifact.
+    /// Its beginning in the artifact.
     pub start: Start,
     /// Its length in the artifact, in bytes.
     pub length: u64,

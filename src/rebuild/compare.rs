@@ -8,20 +8,11 @@ use std::path::{Path, PathBuf};
 
 use super::allow::{AllowList, Allowed, Range, parts};
 use super::content::{self, CHUNK, Compared, Differing};
+use super::place::{Place, Side};
 use crate::endpoint::{ArtifactError, FileError, FolderError, SteadyFile, files_of_folder, hash_artifact};
-use crate::format::{FormatError, names, shown};
+use crate::format::{FormatError, shown};
 use crate::merkle::Hash;
 use crate::release::FileManifest;
-
-names! {
-    /// One of the two that are compared.
-    Side {
-        /// The artifact that was released.
-        Artifact => "artifact",
-        /// The one that was rebuilt.
-        Rebuilt => "rebuilt",
-    }
-}
 
 /// Bytes to show before and after the first one that differs.
 pub const MAX_AROUND: usize = 8;
@@ -41,7 +32,7 @@ pub struct Comparison {
     pub unused: Vec<usize>,
 }
 
-/// What was read of one side.
+/// The size and digest of one side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
     /// SHA-256 of the file; of a folder, of its manifest file.
@@ -61,7 +52,7 @@ pub struct Difference {
     pub seen: Seen,
 }
 
-/// How a file differs.
+/// The difference of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     /// It has another content.
@@ -79,15 +70,6 @@ pub enum Seen {
     },
     /// Only one of the folders has it.
     OnlyIn(Side),
-}
-
-/// An offset in the artifact, and the one in the rebuilt file that belongs to it. They differ behind ranges whose lengths do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Offset in the artifact.
-    pub artifact: u64,
-    /// Offset in the rebuilt file.
-    pub rebuilt: u64,
 }
 
 /// Some bytes of a file.
@@ -162,13 +144,13 @@ impl From<FileError> for RebuildError {
 }
 
 impl Comparison {
-    /// Whether they are the same, but for what the list allows.
+    /// True if they are the same, but for what the list allows.
     #[must_use]
     pub const fn matches(&self) -> bool {
         self.differences.is_empty()
     }
 
-    /// Whether they are the same in every bit.
+    /// True if they are the same in every bit.
     #[must_use]
     pub const fn is_identical(&self) -> bool {
         self.differences.is_empty() && self.allowed.is_empty()
@@ -218,7 +200,7 @@ struct Run<'a> {
     total: u64,
 }
 
-/// What was found so far.
+/// The differences found so far.
 #[derive(Default)]
 struct Found {
     differences: Vec<Difference>,

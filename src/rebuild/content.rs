@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-use super::compare::{Place, Side};
+use super::place::{Place, Side};
 use crate::merkle::Hash;
 
 /// Bytes to read at once.
@@ -84,7 +84,7 @@ pub(super) fn compare(
             }
         }
     }
-    // What is left of one of them.
+    // The rest of the longer one.
     while pair.pieces(CHUNK as u64, CHUNK as u64, |a, b, place| out.compare(a, b, place, &mut in_run))? > 0 {}
     let Place { artifact, rebuilt } = pair.place();
     let (a, b) = pair.digests.finish();

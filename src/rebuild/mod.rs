@@ -7,13 +7,14 @@
 mod allow;
 mod compare;
 mod content;
+mod place;
 mod summary;
 
 pub use allow::{AllowList, Allowed, MAX_ALLOW_BYTES, MAX_REASON_BYTES, MAX_RULES, Range, Rule, Start};
 pub use compare::{
-    AllowedDifference, Around, Comparison, Difference, MAX_AROUND, Place, RebuildError, Seen, Side, Tally,
-    compare,
+    AllowedDifference, Around, Comparison, Difference, MAX_AROUND, RebuildError, Seen, Tally, compare,
 };
+pub use place::{Place, Side};
 pub use summary::{About, LEVEL_ALLOWED, LEVEL_IDENTICAL, POLICY_IDENTICAL, REBUILD_FIELD, rebuilt_artifact};
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub const LEVEL_ALLOWED: &str = "REBUILT_WITH_ALLOWED_DIFFERENCES";
 /// The specification's level of what did not meet the policy.
 const LEVEL_FAILED: &str = "FAILED";
 
-/// What a summary says beside the result.
+/// The facts that a summary states beside the result.
 #[derive(Debug, Clone, Copy)]
 pub struct About<'a> {
     /// URI of whoever compared: `verifier.id`.

@@ -46,7 +46,7 @@ pub struct Committer {
     pub counts: Arc<Mutex<Figures>>,
 }
 
-/// What it takes to ask a log's witnesses.
+/// The means to ask a log's witnesses.
 pub struct Witnessing {
     pub start: CosignersFactory,
     pub commands: CommandSender,

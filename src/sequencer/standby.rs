@@ -14,9 +14,9 @@ use super::{Candidate, Role, SubmitError, Trouble, recovery};
 use crate::checkpoint;
 use crate::store::{SignedHead, StoreError, Turn};
 
-/// How often a process that stands by looks for new entries.
+/// Time between two looks for new entries, while this process stands by.
 const FOLLOW: Duration = Duration::from_millis(250);
-/// How often a process that appends looks whether it still should, while nothing comes.
+/// Time between two checks of the turn while this process appends and nothing comes.
 const LOOK: Duration = Duration::from_millis(500);
 /// Attempts to append a batch while others are faster. Then its senders have to try again.
 const ATTEMPTS: usize = 4;

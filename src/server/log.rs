@@ -31,7 +31,7 @@ use crate::sequencer::{CosignersFactory, Options, Published, Sequencer, StartErr
 use crate::store::bucket::{BucketOptions, BucketStore, recognise};
 use crate::store::{DiskStore, OpenOptions, Store, StoreError, StoreReader};
 
-/// Where a log lies.
+/// The place of a log.
 #[derive(Default)]
 pub enum Storage {
     /// In its directory.
@@ -58,7 +58,7 @@ pub struct Bucket {
 pub struct LogConfig {
     /// The log's directory.
     pub dir: PathBuf,
-    /// Where the log lies.
+    /// The place of the log.
     pub storage: Storage,
     /// The log's keys; their name is the origin.
     pub signer: LogSigner,

@@ -137,7 +137,7 @@ pub trait Store: Send {
     }
 }
 
-/// Whether a process should append to a log that several processes serve.
+/// The turn of a process among those that serve one log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
     /// This process holds the lease, or no other process can have it.

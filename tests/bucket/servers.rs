@@ -174,15 +174,18 @@ fn by_role(mut a: Server, mut b: Server) -> (Server, Server) {
     (a, b)
 }
 
-fn world(name: &str) -> Result<World, String> {
-    store().map(|store| World::new(store, name))
+/// A log of its own, or the end of the test where there is no store.
+macro_rules! world {
+    ($name:literal) => {
+        match store() {
+            Ok(store) => World::new(store, $name),
+            Err(why) => return ignored(&why, REQUIRED),
+        }
+    };
 }
 
 pub fn a_standby_takes_over_from_a_server_that_is_killed_or_stopped() -> Outcome {
-    let world = match world("take-over") {
-        Ok(world) => world,
-        Err(why) => return ignored(&why, REQUIRED),
-    };
+    let world = world!("take-over");
     let (mut a, mut b) = by_role(world.serve("a"), world.serve("b"));
     assert_eq!((a.add("one"), a.add("two"), a.add("one")), (0, 1, 0));
     b.wait("the standby shows them", |b| b.size() == Some(2));
@@ -203,10 +206,7 @@ pub fn a_standby_takes_over_from_a_server_that_is_killed_or_stopped() -> Outcome
 }
 
 pub fn a_server_that_slept_while_another_one_took_over_stands_by() -> Outcome {
-    let world = match world("sleep") {
-        Ok(world) => world,
-        Err(why) => return ignored(&why, REQUIRED),
-    };
+    let world = world!("sleep");
     let (mut a, mut b) = (world.serve("a"), world.serve("b"));
     for round in 0..4 {
         (a, b) = by_role(a, b);
@@ -221,10 +221,7 @@ pub fn a_server_that_slept_while_another_one_took_over_stands_by() -> Outcome {
 }
 
 pub fn readers_need_no_server() -> Outcome {
-    let world = match world("readers") {
-        Ok(world) => world,
-        Err(why) => return ignored(&why, REQUIRED),
-    };
+    let world = world!("readers");
     let mut server = world.serve("a");
     for at in 0..300_u64 {
         // Some in one batch, some alone.
@@ -246,10 +243,7 @@ pub fn readers_need_no_server() -> Outcome {
 }
 
 pub fn a_lost_cache_costs_nothing_but_time() -> Outcome {
-    let world = match world("cache") {
-        Ok(world) => world,
-        Err(why) => return ignored(&why, REQUIRED),
-    };
+    let world = world!("cache");
     let mut server = world.serve("a");
     (0..5).for_each(|at| assert_eq!(server.add(&format!("entry {at}")), at));
     server.end(Signal::KILL);
@@ -268,10 +262,7 @@ fn remove(path: &Path) {
 }
 
 pub fn a_bucket_has_one_log_below_a_prefix() -> Outcome {
-    let world = match world("taken") {
-        Ok(world) => world,
-        Err(why) => return ignored(&why, REQUIRED),
-    };
+    let world = world!("taken");
     let again = world.run(&[
         "init",
         "c",

@@ -139,7 +139,7 @@ pub enum CredentialsError {
     Role {
         /// The address asked.
         url: String,
-        /// What happened, in words.
+        /// The failure, in words.
         detail: String,
         /// Set if a later try may succeed.
         is_temporary: bool,
@@ -147,14 +147,14 @@ pub enum CredentialsError {
 }
 
 impl CredentialsError {
-    /// Whether a later try may succeed with nothing changed.
+    /// Returns true if a later try may succeed with nothing changed.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
         matches!(self, Self::Role { is_temporary: true, .. })
     }
 }
 
-/// Where credentials come from.
+/// The source of credentials.
 pub(super) enum Source {
     /// They are known.
     Fixed(Arc<Credentials>),

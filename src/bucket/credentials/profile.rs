@@ -60,7 +60,7 @@ impl Profile {
         let config = file("AWS_CONFIG_FILE", "config");
         let in_config = if name == "default" { name.to_owned() } else { format!("profile {name}") };
         let (mut settings, mut files, mut is_there) = (Settings::new(), Vec::new(), false);
-        // What both files have counts as the credentials file has it.
+        // The credentials file wins over the config file.
         for (file, section) in [(config, in_config.as_str()), (credentials, name)] {
             let Some((path, is_given)) = file else { continue };
             files.push(path.display().to_string());

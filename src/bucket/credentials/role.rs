@@ -17,9 +17,9 @@ use crate::client::{AgentOptions, NAME, in_words, printable, read_capped};
 use crate::disk::read_plain;
 use crate::format::{FormatError, quote};
 
-/// Where AWS machines ask.
+/// Address of the metadata service of AWS machines.
 const MACHINE: &str = "http://169.254.169.254";
-/// Where containers on ECS ask.
+/// Address of the credentials service of containers on ECS.
 const CONTAINER: &str = "http://169.254.170.2";
 /// Hosts that may be asked without TLS, as Amazon's tools have it: this machine, and those of ECS and EKS.
 const PLAIN_HOSTS: [&str; 6] =
@@ -27,7 +27,7 @@ const PLAIN_HOSTS: [&str; 6] =
 /// The service is on the same machine: longer than that, there is none.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a token of the machine's service is wanted, in seconds.
+/// Requested lifetime of a token of the machine's service, in seconds.
 const TOKEN_SECONDS: &str = "300";
 /// Largest answer.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! What a probe found, in words and for machines.
+//! The findings of a probe, in words and for machines.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ names! {
         Tags => "tags",
         /// Nobody replaces what is not there.
         ReplaceMissing => "replace-missing",
-        /// What was written is read at once, also in place of something older.
+        /// A written object is read at once, also in place of something older.
         ReadAfterWrite => "read-after-write",
-        /// What was written is listed at once, in order and in pages.
+        /// Written objects are listed at once, in order and in pages.
         ListAfterWrite => "list-after-write",
-        /// What was deleted is gone at once.
+        /// A deleted object is gone at once.
         ReadAfterDelete => "read-after-delete",
         /// Of many who create an object at once, one wins, and its bytes stay.
         CreateRace => "create-race",
@@ -50,9 +50,9 @@ pub struct Finding {
     pub check: Check,
     /// Its outcome.
     pub verdict: Verdict,
-    /// What was seen, in words.
+    /// The observation, in words.
     pub seen: String,
-    /// How long it took.
+    /// Duration of the check.
     pub time: Duration,
 }
 
@@ -66,10 +66,10 @@ pub struct Findings {
     pub(super) time: Duration,
 }
 
-/// What a client must know about a store to use its conditions.
+/// The properties of a store that a client needs to use its conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conditions {
-    /// How the store wants tags in `If-Match`.
+    /// The form of tags in `If-Match`.
     pub tag_style: TagStyle,
 }
 
@@ -86,19 +86,19 @@ impl Findings {
         &self.all
     }
 
-    /// How the store wants tags; `None` if no tag worked.
+    /// The form of tags that the store takes; `None` if no tag worked.
     #[must_use]
     pub const fn tag_style(&self) -> Option<TagStyle> {
         self.style
     }
 
-    /// Whether everything that the probe wrote is deleted.
+    /// True if everything that the probe wrote is deleted.
     #[must_use]
     pub const fn is_clean(&self) -> bool {
         self.is_clean
     }
 
-    /// How long the probe took.
+    /// Duration of the probe.
     #[must_use]
     pub const fn time(&self) -> Duration {
         self.time

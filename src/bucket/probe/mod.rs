@@ -17,14 +17,14 @@ use super::{
     Backoff, BucketError, Creation, Headers, MAX_LISTED, Object, Objects, Refusal, Replacement, Tag,
 };
 
-/// How often a request is sent that a busy or silent store did not do.
+/// Most attempts at a request that a busy or silent store did not carry out.
 const TRIES: u32 = 6;
 /// Pauses between those tries.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// Most bytes of an object of the probe.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// How much a probe does.
+/// The extent of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// Rounds of each race.

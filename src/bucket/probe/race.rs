@@ -7,7 +7,7 @@ use super::checks::{Outcome, lies, right};
 use super::findings::Verdict;
 use crate::bucket::{BucketError, Creation, Headers, Replacement, Tag};
 
-/// What a racer was told.
+/// The answer to a racer.
 enum Told {
     Won,
     Lost,
@@ -17,7 +17,7 @@ enum Told {
     Nothing(String),
 }
 
-/// What came of all rounds.
+/// The result of all rounds.
 #[derive(Default)]
 struct Tally {
     unclear: usize,

@@ -65,7 +65,7 @@ pub fn run(args: &Publish, json: bool) -> CliResult {
     let release = release(args, (&bytes, &new), current.as_ref())?;
     let out = args.out.clone().unwrap_or_else(|| files::proof_path(&args.new));
     let place = args.stating.place(&out)?;
-    // What endpoints with the file before will ask of the log is asked of it first.
+    // Checks the log first as endpoints that hold the file before it will.
     let stating = args.stating.clone();
     let trusted = stating.trusted.or_trust(args.current.as_deref());
     let stating = Stating { trusted, ..stating };

@@ -19,7 +19,7 @@ pub enum ChainError {
     Unclear {
         /// The object.
         key: String,
-        /// What happened, in words.
+        /// The failure, in words.
         detail: String,
     },
     /// The bucket has less than it had.
@@ -27,9 +27,9 @@ pub enum ChainError {
         "the bucket was rolled back, or lost objects: expected {expected}, saw {seen}; stop the log's servers, and bring the objects back (their versions in the bucket, a backup, a mirror); until then this log must not sign, it could sign a fork"
     )]
     RolledBack {
-        /// What was there before.
+        /// The state before.
         expected: String,
-        /// What is there.
+        /// The state found.
         seen: String,
     },
     /// A batch is not the one that follows on the chain.
@@ -80,7 +80,7 @@ pub enum ChainError {
 }
 
 impl ChainError {
-    /// Whether objects are lost or damaged, so that bringing them back may help, and nothing else will.
+    /// Returns true if objects are lost or damaged, so that only bringing them back helps.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
         !matches!(self, Self::Bucket(_) | Self::Unclear { .. } | Self::Randomness(_))

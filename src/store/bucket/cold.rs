@@ -41,7 +41,7 @@ pub fn load(
         .map(|indexed| indexed.size)
         .filter(|size| *size > TreeSize::ZERO);
     let indexed = match kept {
-        // What its manifest names outlives a power cut, which sled does not.
+        // The files that its manifest names outlive a power cut; sled does not.
         Some(size) => Some(size),
         None => index_objects::download(objects, &index_options.dir, threads)?,
     };

@@ -33,7 +33,7 @@ pub struct BucketFsck<'a> {
     pub origin: Origin,
     /// The keys that sign its heads.
     pub keys: Vec<NoteKey>,
-    /// Whether tiles that are missing or wrong are written again, from the batches.
+    /// True to write missing or wrong tiles again, from the batches.
     pub repair: bool,
     /// Requests at once.
     pub threads: usize,

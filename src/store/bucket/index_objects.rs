@@ -38,7 +38,7 @@ const PERIOD: Duration = Duration::from_secs(if cfg!(test) { 3_600 } else { 20 }
 /// The manifest is replaced; nobody but a server of the log reads it.
 const MUTABLE: Headers = Headers { cache_control: Some("no-store"), ..IMMUTABLE };
 
-/// What the manifest in the bucket says.
+/// The manifest in the bucket.
 struct Manifest {
     runs: BTreeMap<u64, Hash>,
     /// The file `manifest` beside the runs.

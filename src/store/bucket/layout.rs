@@ -14,15 +14,15 @@ use crate::bucket::Headers;
 use crate::format::names;
 use crate::merkle::{Hash, LeafIndex, Tile};
 
-/// What the keys of all batches begin with.
+/// Prefix of the keys of all batches.
 pub const BATCHES: &str = "batch/";
-/// What the keys of all tiles and bundles begin with.
+/// Prefix of the keys of all tiles and bundles.
 pub const TILES: &str = "tile/";
-/// What the keys of the index begin with.
+/// Prefix of the keys of the index.
 pub const INDEX: &str = "index/";
 /// The server that appends.
 pub const LEASE: &str = "lease";
-/// What the log accepts.
+/// Key of the log's profile.
 pub const PROFILE: &str = "profile";
 /// The log's name.
 pub const ORIGIN: &str = "origin";

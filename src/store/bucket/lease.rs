@@ -109,7 +109,7 @@ pub struct Observed {
     pub since: Instant,
 }
 
-/// What to do about the lease.
+/// The next step for the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// This process holds it, until the given time.
@@ -159,7 +159,7 @@ impl Lease {
         self.length
     }
 
-    /// What this process knows without asking the bucket.
+    /// The lease as this process knows it, without asking the bucket.
     #[must_use]
     pub fn decision(&self, now: Instant) -> Decision {
         decide(self.seen.as_ref().map(|(observed, _)| observed), self.me, self.length, now)

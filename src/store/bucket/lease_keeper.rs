@@ -76,7 +76,7 @@ impl LeaseKeeper {
         }
     }
 
-    /// Whether this process should append now, as [`Store::turn`](crate::store::Store::turn) says it. Asks nobody.
+    /// Says if this process should append now, as [`Store::turn`](crate::store::Store::turn) says it. Asks nobody.
     #[must_use]
     pub fn turn(&self, now: Instant) -> Turn {
         let LeaseState { held_until, holder, .. } = self.state();

@@ -1,4 +1,4 @@
-//! How to open a log in a bucket.
+//! The options of a log in a bucket.
 
 use std::sync::Arc;
 

@@ -63,7 +63,7 @@ enum Failed {
     Apply,
 }
 
-/// What was opened.
+/// The opened cache.
 struct Recovered {
     rows: RowWriter,
     index: IndexWriter,
@@ -188,7 +188,7 @@ impl BucketStore {
             progress(done, total);
             Ok((Vec::new(), Place::default()))
         })?;
-        // What the index's manifest says outlives a power cut.
+        // The index's manifest outlives a power cut.
         let indexed = index.indexed().size;
         if indexed > tree.peaks().size() {
             let expected = format!("batches up to tree size {indexed}, which the local index covers");

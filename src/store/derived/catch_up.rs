@@ -20,7 +20,7 @@ pub struct CatchUp<'a, E> {
     writer: IndexWriter,
     /// Leaves that the index had when it was opened.
     indexed: Indexed,
-    /// Whether they are leaves of this tree.
+    /// True if they are leaves of this tree.
     compared: bool,
 }
 

@@ -46,7 +46,7 @@ pub trait BatchReader: Send {
     /// [`StoreError`].
     fn next_batch(&mut self) -> Result<Option<Self::Batch>, StoreError>;
 
-    /// How much was read, and how much there is in all.
+    /// The amount read, and the total.
     fn progress(&self) -> (u64, u64);
 }
 
@@ -59,7 +59,7 @@ pub struct Group<B> {
     pub facts: Vec<Facts>,
     /// Bytes of the entries.
     pub bytes: usize,
-    /// How much was read and how much there is in all.
+    /// The amount read, and the total.
     pub progress: (u64, u64),
 }
 
@@ -70,7 +70,7 @@ struct Job<B> {
     done: SyncSender<Group<B>>,
 }
 
-/// What comes next: a group that is being hashed, or why there is none.
+/// The next group, which is being hashed, or the reason that there is none.
 type Next<B> = Result<Receiver<Group<B>>, StoreError>;
 
 /// Passes all batches that are left to `take`, in order.

@@ -1,4 +1,4 @@
-//! What every store derives from its log's entries, and keeps in a local directory: the tree and the index, and the reader
+//! Everything that a store derives from its log's entries and keeps in a local directory: the tree and the index, and the reader
 //! that checks entries against them.
 //!
 //! A store says where its entries lie: [`EntryStorage`].

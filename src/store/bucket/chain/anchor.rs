@@ -1,4 +1,4 @@
-//! Where a chain begins for a process that has its first entries already.
+//! The anchor of a chain, for a process that has its first entries already.
 
 use super::Chain;
 use crate::bucket::MAX_LISTED;

@@ -1,4 +1,4 @@
-//! What a log answered so far, and what is to be fetched next.
+//! A log's answers so far, and the next thing to fetch.
 
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -39,7 +39,7 @@ pub(crate) struct Answers {
     withdrawn: Option<(Hash, Option<Vec<u8>>)>,
 }
 
-/// What the answers lack.
+/// The files that the answers lack.
 pub(crate) enum Missing {
     One(Request),
     Tiles(Vec<Tile>),

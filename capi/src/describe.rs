@@ -1,4 +1,4 @@
-//! What files say, as JSON: for JavaScript, Python, Go and everything else in which reading JSON is easier than structs.
+//! The content of files, as JSON: for JavaScript, Python, Go and everything else in which reading JSON is easier than structs.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,4 +1,4 @@
-//! What an endpoint remembers.
+//! The memory of an endpoint.
 
 use treehead::endpoint::EndpointState;
 
@@ -15,7 +15,7 @@ pub struct th_memory(Object<Memory>);
 
 handle!(th_memory of Memory, b"memo");
 
-/// Where a memory is.
+/// The place of a memory.
 pub(crate) enum Memory {
     /// Here; the caller saves it.
     Held { state: EndpointState, is_changed: bool },

@@ -1,4 +1,4 @@
-//! What a log's answers prove.
+//! The conclusions from a log's answers.
 
 use alloc::string::ToString as _;
 use alloc::vec::Vec;

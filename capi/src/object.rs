@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::fail::{Done, Fail, th_status};
 
-/// What is in an object's memory after it was freed.
+/// The tag in an object's memory after it was freed.
 const FREED: u32 = 0x6465_6164;
 
 /// The content of a type of objects. The mark is at the same place in each.

@@ -1,4 +1,4 @@
-//! What is asked about a file.
+//! Questions about a file.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;

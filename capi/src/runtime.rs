@@ -1,4 +1,4 @@
-//! What the standard library would bring: an allocator, and an end for panics.
+//! The parts of the standard library that a program needs: an allocator and a panic handler.
 //!
 //! With `panic = "abort"`, as in the profile `small`, the library is built without the standard library, whose panic handler
 //! alone is 310 KB. It then allocates by `malloc`, and ends the process by `abort` where memory or this code fails.
@@ -21,7 +21,7 @@ mod of_libc {
         fn abort() -> !;
     }
 
-    /// What `malloc` aligns to on every 64-bit system, and twice the size of a pointer on others.
+    /// The alignment of `malloc` on every 64-bit system, and twice the size of a pointer on others.
     const MALLOC_ALIGN: usize = 2 * size_of::<usize>();
 
     struct Malloc;

@@ -148,7 +148,7 @@ pub unsafe extern "C" fn th_blob_free(blob: *mut th_blob) {
     th_blob::free(blob);
 }
 
-/// What th_alloc aligns to.
+/// The alignment of th_alloc.
 const ALIGN: usize = 16;
 
 /// Memory for callers that have no allocator of their own, such as JavaScript beside a WebAssembly module. Aligned to 16

@@ -165,7 +165,7 @@ pub(crate) struct Planned {
     hashes: Vec<Option<Vec<Hash>>>,
 }
 
-/// What is to be proven.
+/// The statement to prove.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
     /// A leaf of a tree.

@@ -196,7 +196,7 @@ impl<T> Cosigned<T> {
 }
 
 names! {
-    /// Who made a signature line.
+    /// The signer of a signature line.
     LineSigner {
         /// The log that the head is of.
         Log => "log",

@@ -36,7 +36,7 @@ pub struct Connection {
     teller: Option<JoinHandle<()>>,
 }
 
-/// What the command waits for.
+/// The answer that the command waits for.
 struct Waiting {
     url: String,
     within: Duration,

@@ -58,7 +58,7 @@ fn write(config: &Config, out: &Path, text: &[u8]) -> CliResult {
     files::prepare_out(out, OutFile::Policy)?.finish(text)
 }
 
-/// What endpoints have to trust for the log with these keys and its witnesses.
+/// The policy of endpoints for the log with these keys and its witnesses.
 pub fn of(keys: &[NoteKey], witnesses: Option<&Policy>) -> Result<Policy, Failure> {
     let policy = Policy::parse(&text(keys, witnesses, false));
     policy.map_err(|e| Failure::CouldNotTell(format!("the policy of this log: {e}")))

@@ -1,4 +1,4 @@
-//! Where `treehead repair` gets entries: another journal, an export, or a log's address.
+//! Sources of entries for `treehead repair`: another journal, an export, or a log's address.
 
 use std::path::Path;
 

@@ -63,7 +63,7 @@ pub fn learn_online(
     Ok(news)
 }
 
-/// What could not be learned, and the command that helps.
+/// The trust file that could not be learned, and the command that helps.
 fn unlearned_in_words(unlearned: &Unlearned, given: &Path, state: &Path) -> String {
     let (given, state) = (given.display(), state.display());
     let message = shown(&unlearned.to_string());
@@ -78,7 +78,7 @@ fn unlearned_in_words(unlearned: &Unlearned, given: &Path, state: &Path) -> Stri
     format!("trust: {message}{helps}")
 }
 
-/// What an endpoint trusts, as JSON: the number, the number before, and what it could not learn.
+/// The trust file of an endpoint, as JSON: the number, the number before, and what it could not learn.
 pub fn news_json(news: &TrustNews) -> Value {
     let unlearned = news.unlearned.as_ref().map(|unlearned| {
         json!({ "code": unlearned.code(), "message": shown(&unlearned.to_string()), "number": unlearned.number() })

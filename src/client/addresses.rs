@@ -13,7 +13,7 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// How long the addresses of a name are used before it is looked up again.
+/// Time after which a name is looked up again.
 const KEPT: Duration = Duration::from_secs(10);
 
 /// Resolves host names through the system, and remembers the addresses for [`KEPT`]. An agent talks to one host, and at

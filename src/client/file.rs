@@ -18,7 +18,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// [`ClientError`]; [`ClientError::Address`] unless it is an `http` or `https` URL.
 pub fn fetch_file(url: &str, limit: usize) -> Result<Vec<u8>, ClientError> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    // What is shown of an address is all of it: it names no user, and holds no space or control character.
+    // Addresses are shown whole: it names no user, and holds no space or control character.
     let is_plain = |rest: &str| {
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
         !host.is_empty() && !host.contains('@') && rest.bytes().all(|byte| byte.is_ascii_graphic())

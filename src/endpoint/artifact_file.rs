@@ -86,7 +86,7 @@ pub(crate) struct SteadyFile<'a> {
     stamp: Stamp,
 }
 
-/// What changes with a file's content: device, inode, length and times.
+/// Metadata that changes with a file's content: device, inode, length and times.
 type Stamp = (u64, u64, u64, i64, i64, i64, i64);
 
 impl<'a> SteadyFile<'a> {

@@ -120,7 +120,7 @@ fn belongs(statement: &Statement, release: &Release, digest: Option<Hash>) -> bo
         && (purls.is_empty() || purls.iter().any(|purl| purl.is_same_release(&release.purl)))
 }
 
-/// What is missing of a requirement; `None` if it is met.
+/// The missing part of a requirement; `None` if it is met.
 fn missing(
     publishers: &Publishers,
     requirement: &Requirement,

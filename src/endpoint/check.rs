@@ -54,7 +54,7 @@ pub enum Online<'a> {
 /// A question, and the head of its proof file if a trusted log signed it.
 struct Asked<'a> {
     question: &'a Question<'a>,
-    /// What its proof proves. Questions with the same proof share it.
+    /// The result of checking its proof. Questions with the same proof share it.
     proven: Rc<Result<Proven<'a>, Refusal>>,
     head: Option<LogSigned<Checkpoint>>,
     /// Set if its log is asked too.

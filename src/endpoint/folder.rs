@@ -86,11 +86,11 @@ pub(crate) fn files_of_folder(dir: &Path) -> Result<Vec<(PathBuf, String)>, Fold
 pub struct Difference {
     /// Its path in the folder.
     pub path: String,
-    /// What is there, unless it is a regular file: `a symbolic link`.
+    /// The kind of thing that is there, unless it is a regular file: `a symbolic link`.
     pub seen: Option<&'static str>,
 }
 
-/// What a folder has in place of the files of a manifest. Each list is in byte order.
+/// The differences between a folder and the files of a manifest. Each list is in byte order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FolderDifferences {
     /// Files of the manifest that are not there.
@@ -249,7 +249,7 @@ fn look(dir: &Path, name: &str) -> Result<Option<Found>, FolderError> {
     Ok(Some(Ok(path)))
 }
 
-/// What is there, if it is neither a file nor a folder.
+/// The kind of thing that is there, if it is neither a file nor a folder.
 fn odd(kind: FileType) -> Option<&'static str> {
     match kind {
         kind if kind.is_file() || kind.is_dir() => None,

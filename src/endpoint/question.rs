@@ -156,6 +156,6 @@ pub struct Trust<'a> {
     pub policy: &'a Policy,
     /// Trusted publishers.
     pub publishers: &'a Publishers,
-    /// What else has to be proven about a release; empty if there is no trust file that asks for anything.
+    /// The requirements on a release besides its proof; empty if there is no trust file that asks for anything.
     pub gate: &'a [Requirement],
 }

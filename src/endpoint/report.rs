@@ -122,7 +122,7 @@ pub fn bundle_json(bundle: &ProofBundle) -> Result<Json<'static>, FormatError> {
     }))
 }
 
-/// What an entry says. With publishers and the origin of its log, it also tells who stands behind it. That the entry is in
+/// The content of an entry. With publishers and the origin of its log, it also tells who stands behind it. That the entry is in
 /// the log is not said.
 #[must_use]
 pub fn entry_json(entry: &[u8], trusted: Option<(&Publishers, &str)>) -> Json<'static> {

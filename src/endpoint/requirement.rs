@@ -53,7 +53,7 @@ pub struct Requirement {
     pub says: Conditions,
 }
 
-/// What an attestation has to say. `None` and an empty list ask for nothing.
+/// Conditions on the content of an attestation. `None` and an empty list ask for nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Conditions {
     /// URI of the builder, for provenance. Only statements about this builder are looked at.

@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Tries at a busy log.
 const TRIES: u32 = 3;
 
-/// What an endpoint learned of its log.
+/// The result of asking a log for newer trust files.
 #[derive(Debug)]
 pub struct TrustNews {
     /// The trust file that counts.

@@ -126,7 +126,7 @@ pub enum SearchError<E> {
     Forked(Box<ProvenFork>),
 }
 
-/// What a search knows beforehand.
+/// Knowledge that a search begins with.
 #[derive(Clone, Copy)]
 pub struct About<'a> {
     /// The trusted files.
@@ -204,7 +204,7 @@ pub struct WithdrawalSearch {
     is_begun: bool,
     /// The results at hand, the next one last.
     rows: Vec<FoundRow>,
-    /// Where more results are: those before this leaf.
+    /// More results are before this leaf.
     next: Option<u64>,
     /// Statements that the search under way found, those that are about the release, in order of their hashes, and their
     /// number before `rows`.

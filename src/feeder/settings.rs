@@ -18,7 +18,7 @@ use crate::client::is_address;
 use crate::format::{FormatError, TomlFile, TomlPlace, has_space_or_control, quote, toml_string};
 use crate::note::{NoteKey, SignatureType};
 
-/// How errors call a settings file.
+/// The name of a settings file in errors.
 pub(crate) const WHAT: &str = "a configuration";
 
 /// A `[[witness]]` block, in `treehead.toml` or on a witness's card.

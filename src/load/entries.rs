@@ -62,7 +62,7 @@ impl Source {
                 let per_second = rate.map_or(SIGNED_AHEAD_PER_SECOND, u64::from);
                 let needed = per_second.saturating_mul(duration.as_secs() + 1);
                 let ahead = usize::try_from(needed).map_or(SIGNED_AHEAD, |needed| needed.min(SIGNED_AHEAD));
-                // Where all of them are signed before the clock starts, nobody signs while it runs.
+                // With all entries signed before the clock starts, nobody signs while it runs.
                 let until = (rate.is_some() || needed <= ahead as u64).then_some(needed);
                 let signing = Signing::new(statement.clone(), until);
                 let signed = Mutex::new(sign_ahead(&signing, ahead)?);

@@ -105,7 +105,7 @@ impl Severity {
     }
 }
 
-/// How long what an event tells of lasts.
+/// The duration of what an event reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
     /// It happened, and stays true.

@@ -13,7 +13,7 @@ use super::{
 /// A statement for people and for machines.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Description {
-    /// What it is, with its article: `a release statement`.
+    /// The kind of entry, with its article: `a release statement`.
     pub title: &'static str,
     /// The facts, one a line: label and text. A line without a label continues the one before.
     pub lines: Vec<(&'static str, String)>,

@@ -66,7 +66,7 @@ pub struct LogConfig {
     pub profile: Profile,
     /// `publishers.toml`; not read by an opaque log.
     pub publishers: PathBuf,
-    /// What endpoints trust, for readers of the explorer who bring nothing of their own. `None` for a log without
+    /// The trust file of endpoints, for readers of the explorer who bring none of their own. `None` for a log without
     /// witnesses: its own keys.
     pub policy: Option<Policy>,
     /// The sequencer's settings.
@@ -198,7 +198,7 @@ impl Log {
         self.inner.profile
     }
 
-    /// What endpoints trust.
+    /// The trust file of endpoints.
     pub(super) fn policy(&self) -> &Policy {
         &self.inner.policy
     }

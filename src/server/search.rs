@@ -151,7 +151,7 @@ struct Search {
     size: Option<TreeSize>,
     before: Option<LeafIndex>,
     limit: usize,
-    /// Whether rows have their entries.
+    /// True if rows include their entries.
     entries: bool,
 }
 

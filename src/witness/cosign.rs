@@ -92,7 +92,7 @@ impl Witness {
             let announced = self.inner.ledger.announce();
             let cosignatures = self.sign(head, time).await?;
             let mut note = signed.clone();
-            // Where the tree has grown, the stored note has another text, and nothing of it is read. If the ledger moved
+            // If the tree has grown, the stored note has another text, and nothing of it is read. If the ledger moved
             // on meanwhile, this record is refused below.
             if latest.is_some_and(|latest| (latest.size, latest.root) == (head.size, head.root)) {
                 self.keep_older_signatures(&mut note, head);

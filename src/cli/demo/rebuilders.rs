@@ -14,7 +14,7 @@ use crate::proof::ProofFile;
 use crate::rebuild::{About, AllowList, Comparison, POLICY_IDENTICAL, Seen, compare};
 use crate::release::{Envelope, PublisherSigner, Resource, Statement};
 
-/// What the rebuilders left behind.
+/// The files that the rebuilders left behind.
 pub struct Rebuilt {
     /// The entries with what they found, in the order of the log.
     pub entries: Vec<Vec<u8>>,

@@ -9,7 +9,7 @@ use crate::endpoint::{
     ArtifactError, CheckError, Doubt, FileError, FoundFork, MemoryError, Notice, Refusal, ShownHead,
 };
 
-/// Where `--state` and `--policy` point, for remedies that name a file.
+/// The paths of `--state` and `--policy`, for remedies that name a file.
 pub struct Places {
     pub policy: String,
     pub evidence: EvidenceDir,

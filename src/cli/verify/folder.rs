@@ -24,7 +24,7 @@ struct Run<'a> {
     args: &'a Verify,
     endpoint: &'a Endpoint,
     places: &'a Places,
-    /// What the log answered about the trust file.
+    /// The log's answer about the trust file.
     learned: Option<&'a Value>,
     json: bool,
 }

@@ -26,7 +26,7 @@ pub struct JournalFile {
     end: u64,
     /// Number of the next frame.
     next: u64,
-    /// Whether each append is durable when it returns; otherwise the caller syncs the whole file at the end.
+    /// True if each append is durable when it returns; otherwise the caller syncs the whole file at the end.
     pub(crate) synced: bool,
     /// An append failed, and nobody knows what the disk has.
     unsound: bool,

@@ -3,7 +3,7 @@
 use super::super::{OwnedPins, PackagePin};
 use crate::format::{FormatError, push_percent_encoded, quote};
 
-/// What happens to a package without a proof.
+/// The treatment of a package without a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unlogged {
     /// It may not be installed.

@@ -1,4 +1,4 @@
-//! What the log says of its own keys, witnesses and publishers, for readers who bring no trust of their own.
+//! The log's own keys, witnesses and publishers, for readers who bring no trust of their own.
 
 use crate::checkpoint::policy::Policy;
 use crate::endpoint::TrustFile;

@@ -73,7 +73,7 @@ pub struct Tree {
 /// Rows by their keys, for sled.
 pub type Rows = BTreeMap<Vec<u8>, sled::IVec>;
 
-/// What is not in sled.
+/// The part of the tree that is not in sled yet.
 #[derive(Debug, Default)]
 struct Recent {
     edge: Edge,

@@ -95,7 +95,7 @@ impl DiskStore {
     }
 }
 
-/// What was opened, with everything in it that the journal has.
+/// The opened tree and index, caught up with the journal.
 pub(super) struct Recovered {
     pub rows: RowWriter,
     pub index: IndexWriter,

@@ -30,7 +30,7 @@ const MOST_GATHERING: Duration = Duration::from_millis(1);
 /// How often a batch that waits looks whether they have come.
 const GATHERING_STEP: Duration = Duration::from_micros(100);
 
-/// Where the answer to a request goes.
+/// The receiver of the answer to a request.
 pub type Reply = oneshot::Sender<Result<(), NotReplaced>>;
 
 /// A head that is to replace another.

@@ -42,12 +42,12 @@ pub const FULL_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// No body is longer: a full one, and a record of the largest note.
 const MAX_BODY_BYTES: usize = 2 * FULL_BODY_BYTES;
 
-/// What a journal holds.
+/// The content of a journal.
 #[derive(Debug)]
 pub struct Scan {
     /// The last record of each log, by the hash of its origin.
     pub last: HashMap<Hash, Record>,
-    /// Where the last whole batch ends, and why the rest is none: it was never released.
+    /// The end of the last whole batch, and the fault in the rest, which was never released.
     pub torn: Option<(u64, String)>,
 }
 
@@ -144,7 +144,7 @@ mod tests {
     const BATCH_MAGIC: &[u8; 8] = b"THHEADS\n";
     const BATCH_HEAD_BYTES: usize = FORMAT[0].frame_head_bytes();
 
-    /// What a journal of these bytes holds, or what is wrong at which of them.
+    /// Parses a journal, or says which byte is wrong, and why.
     fn scan(bytes: &[u8], name: &KeyName) -> Result<Scan, (u64, String)> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("heads.journal");

@@ -116,7 +116,7 @@ pub struct Ledger {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What readers see and the committer changes.
+/// State that readers see and the committer changes.
 struct Shared {
     heads: RwLock<HashMap<Hash, Entry>>,
     rows: Rows,

@@ -168,7 +168,7 @@ struct Sealing {
     end: Indexed,
 }
 
-/// What an index takes.
+/// The options of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IndexUse {
     /// Files of pointers that a lookup may have to ask.

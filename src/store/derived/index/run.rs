@@ -29,7 +29,7 @@ const SYNC_PAGES: usize = 16 * CHUNK_PAGES;
 /// The name of a run; never used twice, unless a crash came before the manifest named it.
 pub type RunId = u64;
 
-/// What the manifest says of a run.
+/// The manifest's line about a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunFacts {
     pub id: RunId,

@@ -80,7 +80,7 @@ impl Record {
         super::bundle_places(first, lengths.into_iter(), self.first_entry)
     }
 
-    /// Where the batch is, for a cursor behind it.
+    /// The place of the batch, for a cursor behind it.
     pub(in crate::store) fn place(&self) -> Place {
         Cursor::place(self.first_entry, self.end)
     }

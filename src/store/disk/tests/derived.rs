@@ -1,4 +1,4 @@
-//! What is derived from the journal: made anew wherever it does not check.
+//! Tree and index, which are made anew from the journal when they do not check.
 
 use super::*;
 

@@ -20,7 +20,6 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::trust_file::object;
 use crate::format::{FormatError, cap_count, names, quote, shown};
 use crate::release::{
     Fields, Json, Kind, Publishers, PurlPattern, Release, Statement, StatementKind, Timestamp,
@@ -150,7 +149,7 @@ impl Requirement {
 
     pub(super) fn parse(at: usize, json: Json<'_>) -> Result<Self, FormatError> {
         let mut fields = Fields::new(Self::WHAT, format!("gate {}", at + 1), json)?;
-        let purls = strings(&mut fields, "purls")?;
+        let purls = fields.strings("purls")?;
         let kinds = optional_strings(&mut fields, "kinds")?;
         let wrong_kind = "to be kinds out of build, update, detection-rules, trust";
         let kinds = kinds.iter().map(|kind| Kind::parse(kind).ok_or(kind)).collect::<Result<_, _>>();
@@ -168,7 +167,7 @@ impl Requirement {
             purls: purls.iter().map(|text| PurlPattern::parse(text)).collect::<Result<_, _>>()?,
             kinds,
             attestation,
-            from: strings(&mut fields, "from")?,
+            from: fields.strings("from")?,
             at_least: fields.integer("at_least")?,
             says: Conditions {
                 builder: fields.optional_string("builder")?,
@@ -199,7 +198,7 @@ impl Requirement {
         }
         fields.extend((!says.levels.is_empty()).then(|| ("levels", texts(&says.levels))));
         fields.extend(says.max_age.map(|age| ("max_age", Json::unsigned(age))));
-        object(fields)
+        Json::object(fields)
     }
 }
 
@@ -340,22 +339,12 @@ fn reaches(level: &str, wanted: &str) -> bool {
         || matches!((numbered(level), numbered(wanted)), (Some((a, m)), Some((b, n))) if a == b && m >= n)
 }
 
-/// A list of strings.
-pub(super) fn strings(fields: &mut Fields<'_>, key: &str) -> Result<Vec<String>, FormatError> {
-    let items = fields.array(key)?.into_iter();
-    let string = |item| match item {
-        Json::String(text) => Ok(text.into_owned()),
-        _ => Err(fields.wrong(key, "to be a list of strings", "something else")),
-    };
-    items.map(string).collect()
-}
-
 /// A list of strings that is left out if it is empty.
 fn optional_strings(fields: &mut Fields<'_>, key: &str) -> Result<Vec<String>, FormatError> {
     if !fields.has(key) {
         return Ok(Vec::new());
     }
-    let strings = strings(fields, key)?;
+    let strings = fields.strings(key)?;
     if strings.is_empty() {
         return Err(fields.wrong(key, "to have an item or not to be there", "none"));
     }

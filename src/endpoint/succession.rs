@@ -21,7 +21,7 @@ use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::requirement::{MAX_REQUIREMENTS, strings, twice};
+use super::requirement::{MAX_REQUIREMENTS, twice};
 use super::trust_file::TrustFile;
 use super::{Proven, Refusal};
 use crate::format::{FormatError, cap_count, error_codes, quote};
@@ -100,7 +100,7 @@ impl UpdateRule {
     pub(super) fn parse(mut fields: Fields<'_>) -> Result<Self, FormatError> {
         let rule = Self {
             package: fields.string("package")?,
-            from: strings(&mut fields, "from")?,
+            from: fields.strings("from")?,
             at_least: fields.integer("at_least")?,
         };
         fields.nothing_else()?;

@@ -25,11 +25,9 @@
 //! a parsed file prints as the same bytes. Members that this version does not know are refused, because they may restrict
 //! what is trusted.
 
-use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::requirement::strings;
 use super::{Requirement, Trust, UpdateRule};
 use crate::checkpoint::policy::Policy;
 use crate::format::{FormatError, base64_decode, base64_encode, cap, quote, utf8};
@@ -105,7 +103,7 @@ impl TrustFile {
         let number = fields.integer("number")?;
         check_number(number)?;
         let mut policy = Vec::new();
-        for line in strings(&mut fields, "policy")? {
+        for line in fields.strings("policy")? {
             policy.extend_from_slice(line.as_bytes());
             policy.push(b'\n');
         }
@@ -155,7 +153,7 @@ impl TrustFile {
             fields.push(("gate", Json::Array(self.gate.iter().map(Requirement::to_json).collect())));
         }
         fields.extend(self.update.as_ref().map(|update| ("update", update.to_json())));
-        object(fields).to_canonical()
+        Json::object(fields).to_canonical()
     }
 
     /// The number: a later file about the same product has a higher one.
@@ -194,8 +192,8 @@ fn check_number(number: u64) -> Result<(), FormatError> {
 fn parse_publisher(at: usize, json: Json<'_>) -> Result<Publisher, FormatError> {
     let mut fields = Fields::new(TrustFile::WHAT, format!("publisher {}", at + 1), json)?;
     let name = fields.string("name")?;
-    let purls = strings(&mut fields, "purls")?;
-    let kinds = strings(&mut fields, "kinds")?;
+    let purls = fields.strings("purls")?;
+    let kinds = fields.strings("kinds")?;
     let kind = |kind: &String| {
         StatementKind::parse_right(kind).ok_or_else(|| {
             let expected = format!("to be kinds out of {}", StatementKind::rights());
@@ -265,7 +263,7 @@ fn publisher_json(publisher: &Publisher) -> Json<'static> {
     if !required.is_empty() {
         fields.push(("require_signatures", list(required)));
     }
-    Json::Object(fields.into_iter().map(|(key, value)| (key.to_owned().into(), value)).collect())
+    Json::object(fields)
 }
 
 fn key_json(key: &PublisherKey) -> Json<'static> {
@@ -274,12 +272,7 @@ fn key_json(key: &PublisherKey) -> Json<'static> {
     fields.extend(key.not_before.map(|time| ("not_before", Json::string(&format_time(time)))));
     fields.extend(key.not_after.map(|time| ("not_after", Json::string(&format_time(time)))));
     fields.extend(key.revoked.then_some(("revoked", Json::Bool(true))));
-    object(fields)
-}
-
-/// An object whose fields are not always the same.
-pub(super) fn object(fields: Vec<(&str, Json<'static>)>) -> Json<'static> {
-    Json::Object(fields.into_iter().map(|(key, value)| (key.to_owned().into(), value)).collect())
+    Json::object(fields)
 }
 
 #[cfg(test)]

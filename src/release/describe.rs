@@ -77,7 +77,7 @@ impl Release {
     pub fn source_json(&self) -> Json<'static> {
         let Some(source) = &self.source else { return Json::Null };
         let (algorithm, digest) = &source.digest;
-        json!({ "uri": source.uri, "digest": Json::object([(algorithm, Json::string(digest))]) })
+        json!({ "uri": source.uri, "digest": Json::object([(algorithm.as_str(), Json::string(digest))]) })
     }
 }
 

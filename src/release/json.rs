@@ -47,7 +47,7 @@ impl<'a> Json<'a> {
         parse::document(what, utf8(what, bytes)?)
     }
 
-    pub(crate) fn object<const N: usize>(fields: [(&str, Self); N]) -> Self {
+    pub(crate) fn object<'k>(fields: impl IntoIterator<Item = (&'k str, Self)>) -> Self {
         Self::Object(fields.into_iter().map(|(key, value)| (key.to_owned().into(), value)).collect())
     }
 
@@ -210,6 +210,16 @@ impl<'a> Fields<'a> {
     pub fn array(&mut self, key: &str) -> Result<Vec<Json<'a>>, FormatError> {
         let items = self.optional_array(key)?;
         self.required(key, items)
+    }
+
+    /// A list of strings.
+    pub fn strings(&mut self, key: &str) -> Result<Vec<String>, FormatError> {
+        let items = self.array(key)?.into_iter();
+        let string = |item| match item {
+            Json::String(text) => Ok(text.into_owned()),
+            _ => Err(self.wrong(key, "to be a list of strings", "something else")),
+        };
+        items.map(string).collect()
     }
 
     pub fn optional_array(&mut self, key: &str) -> Result<Option<Vec<Json<'a>>>, FormatError> {

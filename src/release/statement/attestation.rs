@@ -23,7 +23,6 @@ use crate::format::{FormatError, cap_count, names, quote};
 use crate::merkle::Hash;
 use crate::release::json::{Fields, Json};
 
-pub(super) const TEST_RESULT: &str = "https://in-toto.io/attestation/test-result/v0.1";
 pub(super) const REFERENCE: &str = "https://in-toto.io/attestation/reference/v0.1";
 /// Most documents in a reference.
 const MAX_DOCUMENTS: usize = 64;

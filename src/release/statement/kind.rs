@@ -6,11 +6,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{Kind, MAX_TEXT_BYTES, attestation, release, withdrawal};
+use super::{Kind, MAX_TEXT_BYTES, release, withdrawal};
 
 /// Predicate types that begin so are this program's own. Unknown ones are refused, because a misspelt one must not pass for
 /// an attestation of any type.
 const OURS: &str = "urn:treehead:";
+const TEST_RESULT: &str = "https://in-toto.io/attestation/test-result/v0.1";
 
 /// The kind of a statement. Publishers have rights for each kind.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,7 +116,7 @@ impl StatementKind {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("/v"))
         };
         match predicate_type {
-            attestation::TEST_RESULT => Self::TestResult,
+            TEST_RESULT => Self::TestResult,
             _ if versions("https://spdx.dev/Document") || versions("https://cyclonedx.org/bom") => Self::Sbom,
             _ if versions("https://openvex.dev/ns") => Self::Vex,
             other => Self::Other(other.to_owned().into_boxed_str()),

@@ -185,7 +185,7 @@ impl Release {
         ];
         if let Some(source) = &self.source {
             let Source { uri, digest: (algorithm, value) } = &**source;
-            let digest = Json::object([(algorithm, string(value))]);
+            let digest = Json::object([(algorithm.as_str(), string(value))]);
             ours.push(("source".into(), Json::object([("uri", string(uri)), ("digest", digest)])));
         }
         if let Some(ManifestRef { root, files }) = &self.manifest {

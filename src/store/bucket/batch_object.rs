@@ -59,6 +59,12 @@ impl WriterId {
     pub fn parse(text: &str) -> Option<Self> {
         hex_decode(text).map(Self)
     }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
+        &self.0
+    }
 }
 
 impl fmt::Display for WriterId {

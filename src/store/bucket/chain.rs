@@ -10,11 +10,14 @@
 //!                      ^ checkpoint: 10 leaves; always a prefix of the chain
 //! ```
 //!
+//! A chain whose log was moved away ends with a [seal](super::seal) in the place of its next batch.
+//!
 //! A [`Chain`] has no thread, no clock and no files, and its calls block. It believes nothing that it has not checked: a
 //! batch has to continue its own tree and to make the root that it says, a head has to be signed and on the chain.
 
 mod anchor;
 mod heads;
+mod sealing;
 
 use std::io;
 use std::sync::Arc;
@@ -22,6 +25,7 @@ use std::sync::Arc;
 use super::batch_object::{self, BatchObject, ID_BYTES, MAX_OBJECT_BYTES, WriterId};
 use super::chain_error::ChainError;
 use super::layout::{self, BATCHES, HeadKind};
+use super::seal::Seal;
 use crate::bucket::{BucketError, Creation, MAX_LISTED, Objects};
 use crate::checkpoint::{Origin, origin_hash};
 use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, TreeSize};
@@ -29,6 +33,7 @@ use crate::note::NoteKey;
 use crate::store::{Batch, Describe, SignedHead};
 pub use heads::HeadReplaced;
 use heads::KnownHead;
+pub use sealing::Sealed;
 
 /// The number of times that one write is sent while its answers are unclear and the object is not there.
 const ATTEMPTS: usize = 2;
@@ -183,7 +188,7 @@ impl Chain {
     ///
     /// # Errors
     /// [`ChainError::BatchDamaged`] unless the batch continues this chain, [`ChainError::Forked`] if a head is not on it,
-    /// [`ChainError::RolledBack`] if the chain ends before something that was seen, and the bucket's errors.
+    /// [`ChainError::Sealed`] if the log goes on elsewhere, [`ChainError::RolledBack`] if the chain ends before something that was seen, and the bucket's errors.
     pub fn next_batch(&mut self) -> Result<Option<Followed>, ChainError> {
         if let Some(object) = self.found.take() {
             return self.take(object).map(Some);
@@ -235,14 +240,15 @@ impl Chain {
     /// As [`next_batch`](Self::next_batch).
     pub fn accept(&mut self, bytes: Vec<u8>) -> Result<Followed, ChainError> {
         let key = layout::batch(self.edge.next_index());
-        self.take(parse(&key, bytes)?)
+        let object = self.parse(&key, bytes)?;
+        self.take(object)
     }
 
     /// Appends a batch to the known chain.
     ///
     /// # Errors
-    /// [`ChainError::Unclear`] if it may be durable, now or later: the next call reads before it writes. Other errors, if
-    /// the bucket refused it.
+    /// [`ChainError::Unclear`] if it may be durable, now or later: the next call reads before it writes.
+    /// [`ChainError::Sealed`] if the log goes on elsewhere. Other errors, if the bucket refused it.
     ///
     /// # Panics
     /// If the batch is not one on top of [`edge`](Self::edge): no other server would believe it.
@@ -296,12 +302,21 @@ impl Chain {
 
     fn get_batch(&self, key: &str) -> Result<Option<BatchObject>, ChainError> {
         match self.options.objects.get(key, MAX_OBJECT_BYTES) {
-            Ok(object) => object.map(|object| parse(key, object.bytes)).transpose(),
+            Ok(object) => object.map(|object| self.parse(key, object.bytes)).transpose(),
             Err(error @ BucketError::TooLarge { .. }) => {
                 Err(ChainError::BatchDamaged { key: key.to_owned(), detail: error.to_string() })
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Parses what stands at the end of the known chain.
+    fn parse(&self, key: &str, bytes: Vec<u8>) -> Result<BatchObject, ChainError> {
+        if Seal::is_one(&bytes) {
+            return Err(self.ended_by(key, &bytes));
+        }
+        BatchObject::parse(bytes)
+            .map_err(|e| ChainError::BatchDamaged { key: key.to_owned(), detail: e.to_string() })
     }
 
     /// Reads a batch after a write of which it is not known whether it was done.
@@ -365,14 +380,9 @@ impl Chain {
     }
 }
 
-fn parse(key: &str, bytes: Vec<u8>) -> Result<BatchObject, ChainError> {
-    BatchObject::parse(bytes)
-        .map_err(|e| ChainError::BatchDamaged { key: key.to_owned(), detail: e.to_string() })
-}
-
 /// The error of a write that is unclear because of `error`, in reading it back.
 fn unclear(key: &str, error: ChainError) -> ChainError {
-    if error.is_damage() {
+    if error.is_damage() || matches!(error, ChainError::Sealed { .. }) {
         error
     } else {
         ChainError::Unclear { key: key.to_owned(), detail: error.to_string() }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::batch_object::WriterId;
 use crate::bucket::BucketError;
 use crate::merkle::TreeSize;
 
@@ -74,6 +75,16 @@ pub enum ChainError {
         /// The root of the batches at that size, base64.
         seen: String,
     },
+    /// The chain ends with a seal: the log goes on elsewhere.
+    #[error(
+        "the log was moved away from this bucket at tree size {size}: nothing is appended here any more; stop the servers that use this bucket, and serve the log from the directory that it was moved to"
+    )]
+    Sealed {
+        /// The size of the tree at the end.
+        size: TreeSize,
+        /// The move.
+        mover: WriterId,
+    },
     /// The system has no random bytes.
     #[error("the system has no randomness: {0}")]
     Randomness(#[source] io::Error),
@@ -83,6 +94,6 @@ impl ChainError {
     /// Returns true if objects are lost or damaged, so that only bringing them back helps.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
-        !matches!(self, Self::Bucket(_) | Self::Unclear { .. } | Self::Randomness(_))
+        !matches!(self, Self::Bucket(_) | Self::Unclear { .. } | Self::Sealed { .. } | Self::Randomness(_))
     }
 }

@@ -1,7 +1,8 @@
 //! The names of a log's objects below its prefix, and the headers that they are stored with.
 //!
 //! ```text
-//! batch/<first leaf index, 20 digits>   one batch of entries: created once, never replaced, never deleted
+//! batch/<first leaf index, 20 digits>   one batch of entries: created once, never replaced, never deleted. After the last
+//!                                       one, the seal of a log that was moved away
 //! tile/...                              c2sp.org/tlog-tiles: hash tiles and entry bundles, full and partial
 //! checkpoint                            the head that the world reads
 //! checkpoint.signed                     the last head that the log signed, if it has witnesses

@@ -18,12 +18,13 @@ mod moving;
 mod options;
 mod parallel;
 mod reader;
+mod seal;
 mod store;
 mod tail;
 mod tiles;
 
 pub use batch_object::{BatchHead, BatchObject, HEAD_BYTES, ID_BYTES, MAX_OBJECT_BYTES, WriterId};
-pub use chain::{Appended, Chain, ChainOptions, Followed, HeadReplaced, Nonces};
+pub use chain::{Appended, Chain, ChainOptions, Followed, HeadReplaced, Nonces, Sealed};
 pub use chain_error::ChainError;
 pub use fsck::{BucketChecked, BucketFsck};
 pub use layout::HeadKind;
@@ -32,6 +33,7 @@ pub use lease_keeper::{LeaseKeeper, LeaseState};
 pub use make::{MakeError, make, recognise};
 pub use moving::{BucketSource, CopyToBucket};
 pub use options::BucketOptions;
+pub use seal::{SEAL_BYTES, Seal};
 pub use store::BucketStore;
 
 #[cfg(test)]

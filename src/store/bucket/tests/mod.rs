@@ -1,4 +1,5 @@
 mod batch_object;
 mod chain;
 mod lease;
+mod seal;
 mod simulation;

@@ -1,9 +1,9 @@
-//! Re-hashes a log in a bucket: all batches against their roots and the signed heads, and the tiles of the heads against the
-//! batches.
+//! Re-hashes a log in a bucket: all batches against their roots and the signed heads, the tiles of the heads against the
+//! batches, and the index against the entries.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cache::BundleCache;
@@ -13,17 +13,22 @@ use super::layout::{self, IMMUTABLE};
 use super::reader::{BucketEntries, MAX_BUNDLE_BYTES};
 use super::tail::Tail;
 use super::tiles::PARTIAL;
-use super::{Chain, ChainError, Followed, HeadKind, ID_BYTES, WriterId, parallel};
+use super::{Chain, ChainError, Followed, HeadKind, ID_BYTES, WriterId, index_objects, parallel};
 use crate::bucket::{BucketError, Objects};
-use crate::checkpoint::{Origin, origin_hash};
-use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TreeSize, hashes_to_bytes};
+use crate::checkpoint::{Checkpoint, Origin, origin_hash};
+use crate::merkle::{
+    Hash, LeafIndex, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TreeSize, hashes_to_bytes,
+};
 use crate::note::NoteKey;
 use crate::proof::bundle;
-use crate::store::StoreError;
 use crate::store::derived::BatchReader as _;
+use crate::store::derived::index::{self, PointerSum};
+use crate::store::{Describe, StoreError};
 
 /// Damaged tiles that are named.
 const MOST_NAMED: usize = 100;
+/// Attempts to read an index that nobody replaces meanwhile.
+const INDEX_FETCHES: usize = 3;
 
 /// A check of a log in a bucket, also while it is served.
 pub struct BucketFsck<'a> {
@@ -41,11 +46,34 @@ pub struct BucketFsck<'a> {
     pub progress: &'a dyn Fn(u64, u64),
 }
 
+/// What a check looks at besides the log as it is in the bucket.
+#[derive(Clone, Default)]
+pub struct FsckScope<'a> {
+    /// Heads that the log signed and the bucket does not have yet. If there are any, the bucket need not have a head, and the
+    /// tiles of all sizes near the end that may have one have to be there.
+    pub coming: Vec<Checkpoint>,
+    /// Older heads that somebody kept: the log has to continue them.
+    pub kept: Vec<Checkpoint>,
+    /// The index, if it is to be checked.
+    pub index: Option<IndexScope<'a>>,
+}
+
+/// How the index is checked.
+#[derive(Clone)]
+pub struct IndexScope<'a> {
+    /// Computes what the index holds of an entry.
+    pub describe: Describe,
+    /// A directory for its runs.
+    pub dir: &'a Path,
+}
+
 /// The findings about a log whose batches and heads check.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketChecked {
     /// Entries that were re-hashed.
     pub entries: TreeSize,
+    /// Their root.
+    pub root: Hash,
     /// The batches that they are in.
     pub batches: u64,
     /// Tiles and bundles of the heads.
@@ -53,22 +81,70 @@ pub struct BucketChecked {
     /// Those that are missing or wrong, or were before they were repaired.
     pub damaged: u64,
     /// The first of them.
-    pub named: Vec<Tile>,
+    pub named: Vec<WrongObject>,
+    /// The head that the world reads.
+    pub published: Option<Checkpoint>,
+    /// The last head that the log signed.
+    pub signed: Option<Checkpoint>,
+    /// The move that ended the log in this bucket.
+    pub sealed: Option<WriterId>,
+    /// The state of the index.
+    pub index: IndexSeen,
+}
+
+/// A tile or bundle that is not as the batches say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrongObject {
+    /// The tile.
+    pub tile: Tile,
+    /// Its key.
+    pub key: String,
+    /// What the batches make of it, in words.
+    pub expected: String,
+    /// What is there, in words.
+    pub seen: String,
+}
+
+/// The state of the index in a bucket. It is derived: servers that start without a cache make it from the batches if it is
+/// not there or does not check.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum IndexSeen {
+    /// It was not looked at.
+    #[default]
+    NotChecked,
+    /// There is none.
+    None,
+    /// It has the right pointers for the first entries, so many.
+    Sound(TreeSize),
+    /// It does not: expected and seen, in words.
+    Wrong(String),
 }
 
 impl BucketFsck<'_> {
-    /// Re-hashes everything.
+    /// Re-hashes everything but the index.
     ///
     /// # Errors
     /// [`StoreError::Chain`] if a batch or a head does not check, or the bucket fails.
     pub fn run(&self) -> Result<BucketChecked, StoreError> {
+        self.run_in(&FsckScope::default())
+    }
+
+    /// Re-hashes everything in this scope.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); [`ChainError::Forked`] and [`ChainError::RolledBack`] also if the batches do not make one of the
+    /// scope's heads.
+    pub fn run_in(&self, scope: &FsckScope<'_>) -> Result<BucketChecked, StoreError> {
+        let mut index = IndexCheck::begin(self, scope.index.as_ref())?;
         // It writes no batch.
         let writer = WriterId::from_bytes([0; ID_BYTES]);
-        let options = ChainOptions::new(self.objects.clone(), self.origin.clone(), self.keys.clone(), writer);
+        let keys = if scope.coming.is_empty() { self.keys.clone() } else { Vec::new() };
+        let options = ChainOptions::new(self.objects.clone(), self.origin.clone(), keys, writer);
         let mut chain =
             Chain::open(options, RightEdge::default(), |_| Ok::<_, StoreError>(Hash::EMPTY_ROOT))?;
-        let sizes = HeadKind::ALL.into_iter().filter_map(|kind| Some(chain.head(kind)?.head.size));
-        let heads: BTreeSet<TreeSize> = sizes.collect();
+        let [published, signed] = HeadKind::ALL.map(|kind| Some(chain.head(kind)?.head.clone()));
+        let there = [&published, &signed].into_iter().flatten().chain(&scope.coming);
+        let heads: BTreeSet<TreeSize> = there.map(|head| head.size).collect();
         let covered = heads.last().copied().unwrap_or_default();
         let entries = BucketEntries {
             objects: self.objects.clone(),
@@ -78,17 +154,52 @@ impl BucketFsck<'_> {
             threads: self.threads,
         };
         let mut batches = ChainReader::new(&mut chain, &entries, covered);
-        let (mut tiles, mut checked) = (Tiles::default(), BucketChecked::default());
-        while let Some(followed) = batches.next_batch()? {
-            checked.entries = followed.growth.edge.size();
+        let (mut tiles, mut edge) = (Tiles::default(), RightEdge::default());
+        let mut checked = BucketChecked {
+            entries: edge.size(),
+            root: edge.root(),
+            batches: 0,
+            tiles: 0,
+            damaged: 0,
+            named: Vec::new(),
+            published,
+            signed,
+            sealed: None,
+            index: IndexSeen::NotChecked,
+        };
+        loop {
+            let followed = match batches.next_batch() {
+                Err(StoreError::Chain(ChainError::Sealed { mover, .. })) => {
+                    checked.sealed = Some(mover);
+                    break;
+                }
+                followed => followed?,
+            };
+            let Some(followed) = followed else { break };
+            let mut own = scope.coming.iter().chain(&scope.kept);
+            own.try_for_each(|head| check_passed(&edge, &followed.leaf_hashes, head))?;
+            edge = followed.growth.edge.clone();
             checked.batches += 1;
-            let mut expected = tiles.grow(&followed, heads.contains(&checked.entries));
+            index.add(&followed);
+            // The sizes at the end that heads may have had.
+            let is_near =
+                !scope.coming.is_empty() && edge.size().get() > covered.get() / TILE_WIDTH * TILE_WIDTH;
+            let mut expected = tiles.grow(&followed, heads.contains(&edge.size()) || is_near);
             // The next head's are written shortly before it.
             expected.retain(|(tile, _)| tile.id.width_in(covered) >= tile.width() as u64);
             self.check(&expected, covered, &mut checked)?;
             let (done, total) = batches.progress();
             (self.progress)(done, total);
         }
+        (checked.entries, checked.root) = (edge.size(), edge.root());
+        let own = scope.coming.iter().chain(&scope.kept).map(|head| head.size).max();
+        if let Some(size) = own.filter(|size| *size > edge.size()) {
+            let expected = format!("batches up to tree size {size}, which the log signed");
+            return Err(
+                ChainError::RolledBack { expected, seen: format!("an end at {}", edge.size()) }.into()
+            );
+        }
+        checked.index = index.end(edge.size());
         Ok(checked)
     }
 
@@ -97,33 +208,135 @@ impl BucketFsck<'_> {
         expected: &[(Tile, Vec<u8>)],
         covered: TreeSize,
         checked: &mut BucketChecked,
-    ) -> Result<(), ChainError> {
-        let (objects, repair) = (&self.objects, self.repair);
-        let is_right = parallel::map(expected, self.threads, |(tile, bytes)| {
+    ) -> Result<(), StoreError> {
+        let (objects, repair) = (self.objects.as_ref(), self.repair);
+        let wrong = parallel::map(expected, self.threads, |(tile, bytes)| {
             let key = layout::tile(*tile);
-            let seen = match objects.get(&key, MAX_BUNDLE_BYTES) {
-                Err(BucketError::TooLarge { .. }) => Some(Vec::new()),
-                object => object?.map(|object| object.bytes),
+            let seen = match look(objects, &key, bytes)? {
+                // A partial tile may be deleted once there is a full one.
+                Seen::Missing if !tile.is_full() && tile.id.width_in(covered) == TILE_WIDTH => {
+                    return Ok(None);
+                }
+                Seen::Right => return Ok(None),
+                seen => seen.in_words(),
             };
-            // A partial tile may be deleted once there is a full one.
-            let is_right = match seen {
-                None => !tile.is_full() && tile.id.width_in(covered) == TILE_WIDTH,
-                Some(seen) => seen == *bytes,
-            };
-            if !is_right && repair {
+            if repair {
                 let headers = if tile.is_full() { IMMUTABLE } else { PARTIAL };
-                objects.put(&key, bytes, &headers)?;
+                objects.put(&key, bytes, &headers).map_err(ChainError::from)?;
+                let after = look(objects, &key, bytes)?;
+                if after != Seen::Right {
+                    let detail = format!("expected what was just written, saw {}", after.in_words());
+                    return Err(StoreError::Damaged { what: key, detail });
+                }
             }
-            Ok::<bool, BucketError>(is_right)
+            let expected = format!("{} bytes of SHA-256 {}", bytes.len(), Hash::digest(bytes));
+            Ok::<_, StoreError>(Some(WrongObject { tile: *tile, key, expected, seen }))
         })?;
         checked.tiles += expected.len() as u64;
-        for ((tile, _), _) in expected.iter().zip(is_right).filter(|(_, is_right)| !is_right) {
+        for wrong in wrong.into_iter().flatten() {
             checked.damaged += 1;
             if checked.named.len() < MOST_NAMED {
-                checked.named.push(*tile);
+                checked.named.push(wrong);
             }
         }
         Ok(())
+    }
+}
+
+/// Reads an object, and compares it.
+fn look(objects: &dyn Objects, key: &str, expected: &[u8]) -> Result<Seen, ChainError> {
+    Ok(match objects.get(key, MAX_BUNDLE_BYTES) {
+        Err(BucketError::TooLarge { limit, .. }) => Seen::TooLarge(limit),
+        object => match object?.map(|object| object.bytes) {
+            None => Seen::Missing,
+            Some(seen) if seen == expected => Seen::Right,
+            Some(seen) => Seen::Other(seen.len(), Hash::digest(&seen)),
+        },
+    })
+}
+
+/// Compares the roots where the tree passes the size of a head that is not in the bucket.
+fn check_passed(edge: &RightEdge, leaf_hashes: &[Hash], head: &Checkpoint) -> Result<(), ChainError> {
+    let passed = head.size.get().checked_sub(edge.size().get()).and_then(|count| usize::try_from(count).ok());
+    let Some(leaves) = passed.and_then(|count| leaf_hashes.get(..count)) else { return Ok(()) };
+    let root = edge.grow(leaves).edge.root();
+    if root == head.root {
+        return Ok(());
+    }
+    let (expected, seen) = (head.root.to_base64(), root.to_base64());
+    Err(ChainError::Forked { key: "another head of this log".to_owned(), size: head.size, expected, seen })
+}
+
+/// An object compared with what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Seen {
+    Right,
+    Missing,
+    Other(usize, Hash),
+    TooLarge(usize),
+}
+
+impl Seen {
+    fn in_words(&self) -> String {
+        match self {
+            Self::Right => "the right one".to_owned(),
+            Self::Missing => "none".to_owned(),
+            Self::Other(length, digest) => format!("{length} bytes of SHA-256 {digest}"),
+            Self::TooLarge(limit) => format!("more than {limit} bytes"),
+        }
+    }
+}
+
+/// The check of the index, while the entries are read.
+enum IndexCheck<'a> {
+    Done(IndexSeen),
+    Sum { scope: &'a IndexScope<'a>, covered: TreeSize, pointers: PointerSum },
+}
+
+impl<'a> IndexCheck<'a> {
+    /// Fetches the index: a server that appends may replace it meanwhile, so one that does not check is fetched again.
+    fn begin(fsck: &BucketFsck<'_>, scope: Option<&'a IndexScope<'a>>) -> Result<Self, StoreError> {
+        let Some(scope) = scope else { return Ok(Self::Done(IndexSeen::NotChecked)) };
+        for _ in 0..INDEX_FETCHES {
+            if !index_objects::is_there(fsck.objects.as_ref())? {
+                return Ok(Self::Done(IndexSeen::None));
+            }
+            if let Some(covered) = index_objects::download(fsck.objects.as_ref(), scope.dir, fsck.threads)? {
+                return Ok(Self::Sum { scope, covered, pointers: PointerSum::default() });
+            }
+        }
+        let seen = "expected index/manifest and runs that are what their names say, saw others or none";
+        Ok(Self::Done(IndexSeen::Wrong(seen.to_owned())))
+    }
+
+    fn add(&mut self, batch: &Followed) {
+        let Self::Sum { scope, covered, pointers } = self else { return };
+        let first = batch.object.head().first.get();
+        let leaves = (first..).filter_map(LeafIndex::new).zip(batch.object.entries()).zip(&batch.leaf_hashes);
+        for ((index, entry), leaf) in leaves.take_while(|((index, _), _)| covered.contains(*index)) {
+            pointers.add_leaf(index, leaf, &(scope.describe)(entry));
+        }
+    }
+
+    fn end(self, size: TreeSize) -> IndexSeen {
+        let (scope, covered, expected) = match self {
+            Self::Done(seen) => return seen,
+            Self::Sum { scope, covered, pointers } => (scope, covered, pointers),
+        };
+        if covered > size {
+            let detail = format!("expected an index of at most {size} entries, saw one of {covered}");
+            return IndexSeen::Wrong(detail);
+        }
+        match index::sum_up(scope.dir) {
+            Ok(seen) if seen == expected => IndexSeen::Sound(covered),
+            Ok(seen) => {
+                let (expected, seen) = (expected.count(), seen.count());
+                let detail =
+                    format!("expected {expected} pointers in the index, saw {seen}, not all the same");
+                IndexSeen::Wrong(detail)
+            }
+            Err(error) => IndexSeen::Wrong(error.to_string()),
+        }
     }
 }
 

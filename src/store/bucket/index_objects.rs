@@ -129,6 +129,14 @@ fn remove_others(objects: &dyn Objects, manifest: &Manifest) -> Result<(), Chain
     Ok(())
 }
 
+/// Returns true if the bucket has an index, sound or not.
+///
+/// # Errors
+/// [`ChainError::Bucket`].
+pub fn is_there(objects: &dyn Objects) -> Result<bool, ChainError> {
+    Ok(objects.get_range(INDEX_MANIFEST, 0, 1)?.is_some())
+}
+
 /// Fills the local index in `dir`, which is empty, from the bucket. `None` if it is not there, or does not check; otherwise
 /// the size of the tree that it covers.
 ///

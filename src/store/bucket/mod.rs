@@ -26,7 +26,7 @@ mod tiles;
 pub use batch_object::{BatchHead, BatchObject, HEAD_BYTES, ID_BYTES, MAX_OBJECT_BYTES, WriterId};
 pub use chain::{Appended, Chain, ChainOptions, Followed, HeadReplaced, Nonces, Sealed};
 pub use chain_error::ChainError;
-pub use fsck::{BucketChecked, BucketFsck};
+pub use fsck::{BucketChecked, BucketFsck, FsckScope, IndexScope, IndexSeen, WrongObject};
 pub use layout::HeadKind;
 pub use lease::{Decision, Lease, LeaseRecord, MAX_SECONDS, Observed, decide};
 pub use lease_keeper::{LeaseKeeper, LeaseState};

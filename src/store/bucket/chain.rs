@@ -204,7 +204,7 @@ impl Chain {
         }
         // A batch that was deleted leaves a gap, and an append would fill it with another one.
         if !self.is_gap_checked
-            && let Some(later) = self.ahead(1)?.first()
+            && let Some((later, _)) = self.ahead(1)?.first()
         {
             // It may have been written since.
             let Some(object) = self.get_batch(&key)? else {
@@ -217,12 +217,12 @@ impl Chain {
         Ok(None)
     }
 
-    /// The first indices of batches after the known ones, at most `limit`, to fetch several at once:
-    /// [`accept`](Self::accept) takes them in.
+    /// The first indices of batches after the known ones with the lengths of their objects, at most `limit`, to fetch
+    /// several at once: [`accept`](Self::accept) takes them in.
     ///
     /// # Errors
     /// The bucket's.
-    pub fn ahead(&self, limit: usize) -> Result<Vec<LeafIndex>, ChainError> {
+    pub fn ahead(&self, limit: usize) -> Result<Vec<(LeafIndex, u64)>, ChainError> {
         let next = self.edge.next_index();
         // The key before the next one: `after` is exclusive.
         let after = next.get().checked_sub(1).and_then(LeafIndex::new).map(layout::batch);
@@ -231,7 +231,8 @@ impl Chain {
             after.as_deref().unwrap_or_default(),
             limit.min(MAX_LISTED),
         )?;
-        Ok(listing.objects.iter().filter_map(|listed| layout::parse_batch(&listed.key)).collect())
+        let batches = listing.objects.iter();
+        Ok(batches.filter_map(|listed| Some((layout::parse_batch(&listed.key)?, listed.size))).collect())
     }
 
     /// Takes in the batch at the end of the known chain, whose object the caller has read.
@@ -340,8 +341,10 @@ impl Chain {
 
     /// Takes in a batch, if it is the one that continues this chain.
     fn take(&mut self, object: BatchObject) -> Result<Followed, ChainError> {
-        // `init` writes the first head, so a log with batches has one. Stores without keys are no logs.
-        if !self.options.keys.is_empty() && self.head(HeadKind::Published).is_none() {
+        // `init` writes the first head, so a log with batches has one; with witnesses, the published one comes with the
+        // first quorum. Stores without keys are no logs.
+        let has_head = HeadKind::ALL.into_iter().any(|kind| self.head(kind).is_some());
+        if !self.options.keys.is_empty() && !has_head {
             return Err(ChainError::HeadMissing { key: HeadKind::Published.as_str().to_owned() });
         }
         let head = object.head();

@@ -51,7 +51,8 @@ pub fn load(
     let full = head.size.get() / TILE_WIDTH;
     let grow = |leaf_hashes: &[Hash]| {
         let growth = tree.peaks().grow(leaf_hashes);
-        let grown = rows.apply(&growth, &[], Place::default());
+        // Without a cursor. A crash leaves rows that count for nothing, and the next start begins again.
+        let grown = rows.apply_rows(&growth, &[], None);
         (options.progress)(growth.edge.size().get(), head.size.get());
         grown
     };
@@ -82,20 +83,19 @@ pub fn load(
         tracing::warn!("tiles are missing in the bucket; making the cache from the batches");
         return Ok(false);
     }
-    let (first, end) = (full * TILE_WIDTH, head.size.get());
-    if first < end {
-        let bytes = entries.bundle_of_batches(first..end)?;
-        let split = bundle::split(&bytes, 256);
-        let split = split.map_err(|e| StoreError::TreeDamaged { detail: e.to_string() })?;
-        grow(&split.iter().map(|entry| Hash::leaf(entry)).collect::<Vec<_>>())?;
-    }
-    let is_signed = (tree.peaks().size(), tree.peaks().root()) == (head.size, head.root);
-    if !is_signed {
+    let bytes = entries.bundle_of_batches(full * TILE_WIDTH..head.size.get())?;
+    let split = bundle::split(&bytes, 256);
+    let split = split.map_err(|e| StoreError::TreeDamaged { detail: e.to_string() })?;
+    let leaf_hashes: Vec<Hash> = split.iter().map(|entry| Hash::leaf(entry)).collect();
+    let growth = tree.peaks().grow(&leaf_hashes);
+    if (growth.edge.size(), growth.edge.root()) != (head.size, head.root) {
         tracing::warn!(
             "the tiles in the bucket do not make the signed root; making the cache from the batches"
         );
+        return Ok(false);
     }
-    Ok(is_signed)
+    rows.apply(&growth, &[], Place::default())?;
+    Ok(true)
 }
 
 /// Reads a full tile of leaf hashes. `None` if it is not there.

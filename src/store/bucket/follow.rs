@@ -11,12 +11,15 @@ use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::store::StoreError;
 use crate::store::derived::{BatchReader, StoredBatch};
 
+/// Most bytes of batches that are read ahead, unless one alone is larger.
+const AHEAD_BYTES: u64 = 128 * 1024 * 1024;
+
 /// The batches behind the known chain, up to its end.
 pub struct ChainReader<'a> {
     chain: &'a mut Chain,
     entries: &'a BucketEntries,
     /// Listed, and not read yet.
-    ahead: VecDeque<LeafIndex>,
+    ahead: VecDeque<(LeafIndex, u64)>,
     /// Read, and not taken in yet.
     read: VecDeque<Vec<u8>>,
     /// The size that the chain reaches at least.
@@ -41,11 +44,17 @@ impl<'a> ChainReader<'a> {
                 return Ok(());
             }
             // There may be more.
-            let last = self.ahead.back().map_or(0, |last| last.get());
+            let last = self.ahead.back().map_or(0, |(last, _)| last.get());
             self.target = TreeSize::new(last).map_or(self.target, |last| self.target.max(last));
         }
-        let count = self.ahead.len().min(2 * self.entries.threads);
-        let next: Vec<LeafIndex> = self.ahead.drain(..count).collect();
+        let mut bytes = 0;
+        let fits = |(at, (_, length)): &(usize, &(LeafIndex, u64))| {
+            bytes += *length;
+            *at == 0 || bytes <= AHEAD_BYTES
+        };
+        let some = self.ahead.iter().take(2 * self.entries.threads).enumerate();
+        let count = some.take_while(fits).count();
+        let next: Vec<LeafIndex> = self.ahead.drain(..count).map(|(first, _)| first).collect();
         let objects = &self.entries.objects;
         let read = parallel::map(&next, self.entries.threads, |first| {
             objects.get(&layout::batch(*first), MAX_OBJECT_BYTES)

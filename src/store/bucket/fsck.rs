@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::cache::BundleCache;
 use super::chain::ChainOptions;
@@ -152,6 +153,7 @@ impl BucketFsck<'_> {
             tail: Tail::default(),
             cache: BundleCache::new(PathBuf::new(), 0),
             threads: self.threads,
+            tree_damaged: AtomicBool::new(false),
         };
         let mut batches = ChainReader::new(&mut chain, &entries, covered);
         let (mut tiles, mut edge) = (Tiles::default(), RightEdge::default());

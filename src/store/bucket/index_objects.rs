@@ -57,7 +57,7 @@ impl Manifest {
             rest = after;
         }
         let ids = runs_of(rest)?;
-        let all = ids.len() == runs.len() && ids.iter().all(|id| runs.contains_key(id));
+        let all = ids.len() == runs.len() && ids.iter().all(|(id, _)| runs.contains_key(id));
         all.then(|| Self { runs, local: rest.to_vec() })
     }
 
@@ -73,6 +73,9 @@ impl Manifest {
     }
 }
 
+/// Runs that are in the bucket, by their names and [checksums](runs_of) here.
+pub type KnownRuns = BTreeMap<(u64, u32), Hash>;
+
 /// Puts the local index in `dir` into the bucket. `known` has the digests of runs that are there. Returns the size of the
 /// tree that it covers; `None` if there was nothing to do.
 ///
@@ -81,24 +84,25 @@ impl Manifest {
 pub fn upload(
     objects: &dyn Objects,
     dir: &Path,
-    known: &mut BTreeMap<u64, Hash>,
+    known: &mut KnownRuns,
 ) -> Result<Option<TreeSize>, StoreError> {
     let Some(local) = read_if_exists(&dir.join(FILE_NAME))? else { return Ok(None) };
     let Some(ids) = runs_of(&local) else { return Ok(None) };
     if ids.is_empty() || ids.iter().all(|id| known.contains_key(id)) && known.len() == ids.len() {
         return Ok(None);
     }
-    let mut runs = BTreeMap::new();
+    let mut runs = KnownRuns::new();
     for id in ids {
         let digest = match known.get(&id) {
             Some(digest) => Some(*digest),
-            None => upload_run(objects, &dir.join(run_file_name(id)))?,
+            None => upload_run(objects, &dir.join(run_file_name(id.0)))?,
         };
         let Some(digest) = digest else { return Ok(None) };
         runs.insert(id, digest);
     }
-    known.clone_from(&runs);
-    let manifest = Manifest { runs, local };
+    let by_name = runs.iter().map(|((id, _), digest)| (*id, *digest)).collect();
+    *known = runs;
+    let manifest = Manifest { runs: by_name, local };
     // A crash before this leaves runs that nobody names; the next manifest's writer removes them.
     objects.put(INDEX_MANIFEST, &manifest.to_bytes(), &MUTABLE).map_err(ChainError::from)?;
     remove_others(objects, &manifest)?;
@@ -201,7 +205,7 @@ impl IndexUploader {
     pub fn start(objects: Arc<dyn Objects>, dir: PathBuf, appends: Arc<AtomicBool>) -> Self {
         let (stop, stopped) = sync_channel::<()>(0);
         let run = move || {
-            let mut known = BTreeMap::new();
+            let mut known = KnownRuns::new();
             while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
                 if !appends.load(Ordering::Relaxed) {
                     known.clear();

@@ -13,6 +13,7 @@ mod index_objects;
 pub mod layout;
 mod lease;
 mod lease_keeper;
+mod local;
 mod make;
 mod moving;
 mod options;

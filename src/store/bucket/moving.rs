@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::BucketStore;
 use super::cache::BundleCache;
@@ -95,6 +96,7 @@ impl BucketSource {
             tail: Tail::default(),
             cache: BundleCache::new(PathBuf::new(), 0),
             threads: 1,
+            tree_damaged: AtomicBool::new(false),
         })
     }
 }

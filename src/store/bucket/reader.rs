@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::batch_object::{BatchObject, MAX_OBJECT_BYTES};
 use super::cache::BundleCache;
@@ -30,6 +31,8 @@ pub struct BucketEntries {
     pub cache: BundleCache,
     /// Requests at once.
     pub threads: usize,
+    /// Set once a reader saw that the tree in sled does not check.
+    pub tree_damaged: AtomicBool,
 }
 
 impl BucketEntries {
@@ -183,6 +186,10 @@ impl EntryStorage for BucketEntries {
 
     fn damaged(&self, what: &str, detail: String) -> StoreError {
         StoreError::Damaged { what: format!("{what} in the bucket {}", self.objects.name()), detail }
+    }
+
+    fn tree_is_damaged(&self) {
+        self.tree_damaged.store(true, Ordering::Relaxed);
     }
 
     fn damage_in(&self, error: &StoreError) -> Option<(String, String)> {

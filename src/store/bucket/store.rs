@@ -11,15 +11,16 @@ use super::cache::BundleCache;
 use super::chain::{Appended, ChainOptions, HeadReplaced};
 use super::follow::ChainReader;
 use super::index_objects::IndexUploader;
+use super::local::{Failed, Recovered, Writer, discard, root_at};
 use super::options::BucketOptions;
 use super::reader::BucketEntries;
 use super::tail::Tail;
 use super::{Chain, ChainError, HeadKind, Lease, LeaseKeeper, cold, tiles};
 use crate::checkpoint::{self, Origin, origin_hash};
 use crate::disk::{DirLock, DiskError, remove_dir};
-use crate::merkle::{Hash, RightEdge, TreeSize, read_root};
+use crate::merkle::{Hash, RightEdge, TreeSize};
 use crate::note::KeyName;
-use crate::store::derived::index::{IndexOptions, IndexRows, IndexWriter};
+use crate::store::derived::index::{IndexOptions, IndexRows};
 use crate::store::derived::{
     BatchReader as _, CatchUp, Opened, Place, Reader, RowWriter, Tree, Views, tree_fault,
 };
@@ -38,6 +39,8 @@ pub struct BucketStore {
     /// The tiles of a head of this size are in the bucket.
     tiled: TreeSize,
     lease: Option<Arc<LeaseKeeper>>,
+    /// Unset once a cache was filled from tiles and index in the bucket: should it not check, the batches are read.
+    may_load: bool,
     /// When the partial tiles of the heads are written again.
     refresh: Instant,
     /// Set while this process appends.
@@ -45,30 +48,6 @@ pub struct BucketStore {
     _uploader: IndexUploader,
     /// Last field: dropped after everything that writes.
     _lock: DirLock,
-}
-
-/// Used by the writing thread alone; a reload replaces it.
-struct Writer {
-    rows: RowWriter,
-    index: IndexWriter,
-    failed: Option<Failed>,
-}
-
-/// The step that failed, which a reload makes good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failed {
-    /// A request to the bucket: nobody knows what it has. The tree is that of batches that are there.
-    Request,
-    /// An apply: nobody knows what sled has. It is opened again, and catches up.
-    Apply,
-}
-
-/// The opened cache.
-struct Recovered {
-    rows: RowWriter,
-    index: IndexWriter,
-    tree: Tree,
-    db: sled::Db,
 }
 
 impl BucketStore {
@@ -90,6 +69,7 @@ impl BucketStore {
             tail: Tail::default(),
             cache: BundleCache::new(dir.join("bundles"), options.bundle_bytes),
             threads: options.threads,
+            tree_damaged: AtomicBool::new(false),
         };
         let keys = options.open.log_key.iter().cloned().collect();
         let chain = ChainOptions::new(options.objects.clone(), origin, keys, options.writer);
@@ -107,6 +87,7 @@ impl BucketStore {
             writer,
             tiled,
             lease,
+            may_load: true,
             refresh: Instant::now(),
             appends,
             _uploader: uploader,
@@ -134,22 +115,26 @@ impl BucketStore {
     }
 
     fn recover(&mut self) -> Result<(), StoreError> {
+        self.may_load = true;
+        let (layout, io) = (self.layout.clone(), self.options.open.io.clone());
         // sled may panic on pages that it did not expect, and not only while it opens.
         let mut catch_up = || {
             catch_unwind(AssertUnwindSafe(|| self.catch_up())).unwrap_or_else(|_| {
                 Err(StoreError::TreeDamaged { detail: "sled panicked while it was read".to_owned() })
             })
         };
-        let caught_up = match catch_up() {
-            Err(error) => {
-                let Some(why) = tree_fault(&error) else { return Err(error) };
-                tracing::warn!(%why, "rebuilding the tree from the bucket");
-                // A crash in here leaves no sled or an incomplete one: both are rebuilt.
-                self.layout.sled_dir(self.options.open.io.clone()).discard()?;
-                remove_dir(&self.layout.index())?;
-                self.catch_up()?
+        let mut attempts = 1;
+        let caught_up = loop {
+            match catch_up() {
+                // The cache, what was made of tiles and index in the bucket, what was made of batches.
+                Err(error) if attempts < 3 => {
+                    let Some(why) = tree_fault(&error) else { return Err(error) };
+                    tracing::warn!(%why, "rebuilding the tree from the bucket");
+                    discard(&layout, io.clone())?;
+                    attempts += 1;
+                }
+                caught_up => break caught_up?,
             }
-            Ok(caught_up) => caught_up,
         };
         let Recovered { rows, index, tree, db } = caught_up;
         self.reader.show(Some(Views { tree, index: index.index().clone(), db }));
@@ -160,13 +145,18 @@ impl BucketStore {
 
     /// Opens the cache, and takes in the batches that it lacks.
     fn catch_up(&mut self) -> Result<Recovered, StoreError> {
-        let OpenOptions { io, cache_bytes, row_lag, describe, progress, .. } = &self.options.open;
-        let entries = self.reader.entries();
+        let OpenOptions { io, cache_bytes, .. } = &self.options.open;
         let Opened { db, tree: tree_rows } =
             self.layout.sled_dir(io.clone()).open(*cache_bytes, Opened::new)?;
-        if tree_rows.is_empty() {
-            self.load_cold(&tree_rows)?;
+        if Tree::empty(tree_rows.clone()).cursor()?.is_none() {
+            // Rows without a cursor are left of a start that was cut short.
+            tree_rows.clear()?;
+            if std::mem::take(&mut self.may_load) {
+                self.load_cold(&tree_rows)?;
+            }
         }
+        let OpenOptions { io, describe, progress, row_lag, .. } = &self.options.open;
+        let entries = self.reader.entries();
         let tree = Tree::empty(tree_rows).keeping_partial();
         let (tree, _) = tree.open(|tree, cursor| tree.partial_leaves(cursor.size))?;
         // Also compares the cache with the bucket.
@@ -235,13 +225,33 @@ impl BucketStore {
 
     /// Sets the step that failed, until [`succeeded`](Self::succeeded).
     fn begin(&mut self, failed: Failed) -> Result<&mut Writer, StoreError> {
+        let is_damaged = self.reader.entries().tree_damaged.swap(false, Ordering::Relaxed);
         let writer = self.writer()?;
+        if is_damaged {
+            writer.failed = Some(Failed::Check);
+            return Err(StoreError::TreeDamaged {
+                detail: "a reader found a tile that does not check".to_owned(),
+            });
+        }
         writer.failed = Some(failed);
         Ok(writer)
     }
 
     fn succeeded(&mut self) {
         self.writer.iter_mut().for_each(|writer| writer.failed = None);
+    }
+
+    /// Notes how a step failed, so that a reload makes it good.
+    fn failed(&mut self, error: &StoreError) {
+        let Some(writer) = self.writer.as_mut().filter(|_| !matches!(error, StoreError::Overtaken { .. }))
+        else {
+            return;
+        };
+        writer.failed = match writer.failed {
+            Some(Failed::Apply) => Some(Failed::Apply),
+            _ if tree_fault(error).is_some() => Some(Failed::Check),
+            seen => seen.or(Some(Failed::Request)),
+        };
     }
 
     /// Makes a batch of the chain readable.
@@ -269,6 +279,25 @@ impl BucketStore {
             self.take_in(&batch)?;
         }
         self.note_tiles();
+        Ok(())
+    }
+
+    /// Begins again with what the tree has, after a request that failed.
+    fn restart(&mut self) -> Result<(), StoreError> {
+        let views = self.reader.views()?;
+        self.chain.restart(views.tree.peaks(), root_at(&views.tree))?;
+        self.succeeded();
+        self.take_in_all()
+    }
+
+    /// Reads the heads. Batches come after that: then all heads are over batches that are there.
+    fn follow_heads(&mut self) -> Result<(), StoreError> {
+        let views = self.reader.views()?;
+        self.chain.read_head(HeadKind::Published, root_at(&views.tree))?;
+        if self.options.has_witnesses {
+            self.chain.read_head(HeadKind::Signed, root_at(&views.tree))?;
+        }
+        self.succeeded();
         Ok(())
     }
 
@@ -325,15 +354,11 @@ impl BucketStore {
     }
 }
 
-/// Computes the root of a smaller tree.
-fn root_at(tree: &Tree) -> impl Fn(TreeSize) -> Result<Hash, StoreError> {
-    |size| Ok(read_root(tree, size)?.root())
-}
-
 impl Drop for BucketStore {
     /// Closes sled, so that the next opening need not ask what a power cut took of it.
     fn drop(&mut self) {
-        let failed = self.writer.as_ref().is_none_or(|writer| writer.failed == Some(Failed::Apply));
+        let doubtful = [Some(Failed::Apply), Some(Failed::Check)];
+        let failed = self.writer.as_ref().is_none_or(|writer| doubtful.contains(&writer.failed));
         self.writer = None; // its threads write what waits
         let Ok(views) = self.reader.views() else { return };
         if failed {
@@ -391,7 +416,7 @@ impl Store for BucketStore {
             let text = |bytes: Option<&[u8]>| bytes.map_or("none".to_owned(), crate::format::quote_bytes);
             return Err(StoreError::CheckpointMoved { expected: text(old), seen: text(current.as_deref()) });
         }
-        self.replace_head(self.signed_kind(), new)
+        self.replace_head(self.signed_kind(), new).inspect_err(|error| self.failed(error))
     }
 
     fn witnessed(&self) -> Option<Vec<u8>> {
@@ -400,22 +425,16 @@ impl Store for BucketStore {
     }
 
     fn replace_witnessed(&mut self, note: &[u8]) -> Result<(), StoreError> {
-        self.replace_head(HeadKind::Published, note)
+        self.writer()?;
+        self.replace_head(HeadKind::Published, note).inspect_err(|error| self.failed(error))
     }
 
     fn reload(&mut self) -> Result<(), StoreError> {
         self.reader.undamaged()?;
         let failed = self.writer.as_ref().and_then(|writer| writer.failed);
-        if self.writer.is_some() && failed != Some(Failed::Apply) {
+        if self.writer.is_some() && matches!(failed, None | Some(Failed::Request)) {
             // The tree in memory is that of batches that are in the bucket, so reads go on meanwhile.
-            let views = self.reader.views()?;
-            self.chain.restart(views.tree.peaks(), root_at(&views.tree))?;
-            self.succeeded();
-            return self.take_in_all().inspect_err(|_| {
-                if let Some(writer) = &mut self.writer {
-                    writer.failed = writer.failed.or(Some(Failed::Request));
-                }
-            });
+            return self.restart().inspect_err(|error| self.failed(error));
         }
         if failed.is_some() {
             self.layout.check_room(self.options.open.io.as_ref())?;
@@ -424,6 +443,10 @@ impl Store for BucketStore {
         // the tree is being reloaded.
         self.writer = None;
         self.reader.show(None);
+        if failed == Some(Failed::Check) {
+            tracing::warn!("the tree in sled does not check; making it anew");
+            discard(&self.layout, self.options.open.io.clone())?;
+        }
         self.recover()
     }
 
@@ -433,18 +456,7 @@ impl Store for BucketStore {
 
     fn follow(&mut self) -> Result<(), StoreError> {
         self.begin(Failed::Request)?;
-        let views = self.reader.views()?;
-        // The heads first: then all of them are over batches that are there.
-        self.chain.read_head(HeadKind::Published, root_at(&views.tree))?;
-        if self.options.has_witnesses {
-            self.chain.read_head(HeadKind::Signed, root_at(&views.tree))?;
-        }
-        self.succeeded();
-        self.take_in_all().inspect_err(|_| {
-            if let Some(writer) = &mut self.writer {
-                writer.failed = writer.failed.or(Some(Failed::Request));
-            }
-        })
+        self.follow_heads().and_then(|()| self.take_in_all()).inspect_err(|error| self.failed(error))
     }
 
     fn turn(&mut self) -> Result<Turn, StoreError> {

@@ -3,7 +3,7 @@
 use super::layout::IMMUTABLE;
 use super::{ChainError, layout, parallel};
 use crate::bucket::{Headers, Objects};
-use crate::merkle::{TILE_WIDTH, Tile, TileId, TileReader, TreeSize, hashes_to_bytes};
+use crate::merkle::{Hash, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeSize, hashes_to_bytes};
 use crate::store::StoreError;
 use crate::store::derived::{EntryStorage, Tree};
 
@@ -51,7 +51,7 @@ pub fn upload(
 ) -> Result<(), StoreError> {
     let write = |tile: &Tile| -> Result<(), StoreError> {
         let bytes = match tile.id {
-            TileId::Hashes { .. } => hashes_to_bytes(&tree.read_tiles(&[*tile])?[0]),
+            TileId::Hashes { .. } => hashes_to_bytes(&checked_tile(tree, *tile)?),
             TileId::Entries { index } => entries.read_bundle(tree, index, tile.width())?,
         };
         let headers = if tile.is_full() { IMMUTABLE } else { PARTIAL };
@@ -59,6 +59,21 @@ pub fn upload(
         Ok(())
     };
     parallel::map(tiles, threads, write).map(drop)
+}
+
+/// Reads a tile, and compares a full one with the hash above it: nobody can mend a wrong one in the caches of the world.
+fn checked_tile(tree: &Tree, tile: Tile) -> Result<Vec<Hash>, StoreError> {
+    let hashes = tree.read_tiles(&[tile])?.remove(0);
+    if tile.is_full() {
+        let (level, index) = (tile.id.level() + 1, tile.id.index());
+        let id = TileId::Hashes { level, index: index / TILE_WIDTH };
+        let above = Tile::new(id, index % TILE_WIDTH + 1).expect("1 to 256");
+        if tree.read_tiles(&[above])?[0].last() != Some(&RightEdge::default().grow(&hashes).edge.root()) {
+            let detail = format!("expected {tile} to have the hash above it, computed another");
+            return Err(StoreError::TreeDamaged { detail });
+        }
+    }
+    Ok(hashes)
 }
 
 #[cfg(test)]

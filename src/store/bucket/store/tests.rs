@@ -1,7 +1,5 @@
 //! The store over a bucket in memory: turns, tiles, lost caches, and faults of each request.
 
-use std::collections::BTreeMap;
-
 use tempfile::TempDir;
 
 use super::super::{BucketChecked, BucketFsck, BucketSource, CopyToBucket, index_objects, layout};
@@ -183,7 +181,7 @@ fn with_index() -> MemoryObjects {
     numbered(0, 1_000).chunks(50).for_each(|batch| append(&mut store, batch.to_vec()));
     head(&mut store);
     append(&mut store, numbered(1_000, 7));
-    let mut known = BTreeMap::new();
+    let mut known = index_objects::KnownRuns::new();
     // Its thread may still write or merge runs.
     let covered = (0..100).find_map(|_| {
         std::thread::sleep(std::time::Duration::from_millis(20));
@@ -464,7 +462,7 @@ fn many_leaves_in_a_real_store_are_served_soon_by_a_server_without_a_cache() {
         }
     }
     println!("written: {leaves} leaves in {:?}", begun.elapsed());
-    let mut known = BTreeMap::new();
+    let mut known = index_objects::KnownRuns::new();
     let mut covered = None;
     while covered.is_none() {
         std::thread::sleep(std::time::Duration::from_millis(200));

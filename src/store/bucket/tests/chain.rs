@@ -85,7 +85,7 @@ fn a_chain_grows_and_others_follow_it() {
     let batch = followed.into_batch(&describe());
     assert_eq!((batch.entries, batch.first.get()), (numbered(0, 3), 0));
     // The rest at once.
-    assert_eq!(second.ahead(9).unwrap().iter().map(|first| first.get()).collect::<Vec<_>>(), [3, 10]);
+    assert_eq!(second.ahead(9).unwrap().iter().map(|(first, _)| first.get()).collect::<Vec<_>>(), [3, 10]);
     for first in [3, 10] {
         second.accept(objects.bytes(&key(first)).unwrap()).unwrap();
     }

@@ -1,5 +1,7 @@
 mod batch_object;
 mod chain;
+mod cold;
+mod damaged_cache;
 mod lease;
 mod seal;
 mod simulation;

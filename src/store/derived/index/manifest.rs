@@ -112,10 +112,11 @@ impl Manifest {
     }
 }
 
-/// The runs that a manifest's bytes name; `None` if they do not check.
+/// The runs that a manifest's bytes name, with a part of their checksums: an index that was made anew uses the same
+/// names again. `None` if the bytes do not check.
 #[cfg(feature = "bucket")]
-pub fn runs_of(bytes: &[u8]) -> Option<Vec<RunId>> {
-    Some(Manifest::from_bytes(bytes)?.runs.iter().map(|run| run.id).collect())
+pub fn runs_of(bytes: &[u8]) -> Option<Vec<(RunId, u32)>> {
+    Some(Manifest::from_bytes(bytes)?.runs.iter().map(|run| (run.id, run.crc)).collect())
 }
 
 /// The size of the tree that a manifest's runs cover; `None` if its bytes do not check.

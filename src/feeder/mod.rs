@@ -119,7 +119,9 @@ impl Feeder {
             let (what, unit) = ("a log's list of witnesses", "keys of witnesses with a URL");
             return Err(PrepareError::TooMany(FormatError::TooLarge { what, limit, unit, seen }));
         }
-        Ok(Box::new(move |OpenedLog { reader, last_signed, events }| {
+        let quorum = policy.clone();
+        let is_quorum = move |head: &LogSigned<Checkpoint>| quorum.check(head).is_ok();
+        Ok(CosignersFactory::new(is_quorum, move |OpenedLog { reader, last_signed, events }| {
             let state = FeederState {
                 reader: Some(reader),
                 rounds: Rounds::default(),

@@ -20,6 +20,9 @@ use crate::store::{SignedHead, Store, StoreError, StoreReader, Stored};
 /// The longest time that a log that stops waits for the witnesses to cosign its last head.
 const LAST_ROUND: Duration = Duration::from_secs(5);
 
+/// The age of a shared head after which newer cosignatures replace it: less than after which they are renewed.
+const RENEWED: Duration = Duration::from_secs(300);
+
 pub struct Committer {
     pub store: Box<dyn Store>,
     pub signer: LogSigner,
@@ -39,6 +42,8 @@ pub struct Committer {
     pub cosigning: Option<Cosigning>,
     pub cosigners: CurrentCosigners,
     term: Term,
+    /// The size of the tree when the term began: what the witnesses' last heads were first compared with.
+    pub began_at: TreeSize,
     /// `Some` while another process appends.
     pub standing: Option<Standing>,
     pub publication: Publication,
@@ -48,7 +53,7 @@ pub struct Committer {
 
 /// The means to ask a log's witnesses.
 pub struct Witnessing {
-    pub start: CosignersFactory,
+    pub factory: CosignersFactory,
     pub commands: CommandSender,
     pub publish_unwitnessed: bool,
 }
@@ -89,6 +94,7 @@ impl Committer {
             cosigning: None,
             cosigners: CurrentCosigners::default(),
             term: Term::default(),
+            began_at: TreeSize::ZERO,
             standing: None,
             publication,
             faults,
@@ -102,13 +108,15 @@ impl Committer {
     /// before the witnesses were heard. The head that was published before a restart is published again.
     pub fn begin_term(&mut self, commands: &CommandReceiver) {
         self.term.0 += 1;
+        self.began_at = self.store.edge().size();
         let Some(witnessing) = &self.witnessing else { return commands.refuse(None) };
         commands.refuse(Some(SubmitError::AskingWitnesses { suspicion: None, retry_after: RETRY_AFTER }));
         let last_signed = self.signed.clone().zip(self.store.checkpoint());
         let last_signed = last_signed.map(|(head, note)| SignedHead { head, note });
         let (term, sender) = (self.term, witnessing.commands.clone());
         let events = CosignerEvents::new(move |event| sender.report(term, event));
-        let cosigners = (witnessing.start)(OpenedLog { reader: self.store.reader(), last_signed, events });
+        let opened = OpenedLog { reader: self.store.reader(), last_signed, events };
+        let cosigners = witnessing.factory.start(opened);
         let unwitnessed = witnessing.publish_unwitnessed;
         let (store, signed) = (self.store.as_ref(), self.signed.as_ref());
         let published =
@@ -222,10 +230,11 @@ impl Committer {
     }
 
     /// Returns true if a head of this size is published with its quorum. More or newer cosignatures on it are not worth two
-    /// fsyncs: lost in a crash, they are asked for again.
+    /// fsyncs: lost in a crash, they are asked for again. Others who show the head see those that were renewed.
     fn is_published_with_quorum(&self, head: &SignedHead) -> bool {
         let published = self.publication.current();
-        published.witnessed && published.checkpoint.size == head.head.size
+        let is_fresh = !self.store.may_be_overtaken() || published.at.elapsed() < RENEWED;
+        published.witnessed && published.checkpoint.size == head.head.size && is_fresh
     }
 
     /// Publishes a head that is durable, together with its quorum if the log has witnesses.
@@ -261,9 +270,13 @@ impl Committer {
             let why = standing.refusal();
             return submissions.into_iter().for_each(|sent| sent.sender.refuse(sent.candidates.len(), &why));
         }
-        let submissions = if let Gate::Shut(why) = self.gate() {
-            // They were queued before. Appended now, they would stand where lost entries stood.
-            let why = SubmitError::RolledBack(why.clone());
+        // They were queued before. Appended now, they could stand where lost entries stood.
+        let why = match self.gate() {
+            Gate::Open => None,
+            Gate::Shut(why) => Some(SubmitError::RolledBack(why.clone())),
+            Gate::Asking => Some(SubmitError::AskingWitnesses { suspicion: None, retry_after: RETRY_AFTER }),
+        };
+        let submissions = if let Some(why) = why {
             submissions.into_iter().for_each(|sent| sent.sender.refuse(sent.candidates.len(), &why));
             Vec::new()
         } else {
@@ -273,7 +286,7 @@ impl Committer {
             self.attempt(submissions);
         }
         // A failed step is tried again after an interval, also while new submissions keep coming.
-        if self.stale && self.due().is_some_and(|due| due <= Instant::now()) {
+        if self.standing.is_none() && self.stale && self.due().is_some_and(|due| due <= Instant::now()) {
             self.attempt(Vec::new());
         }
     }
@@ -340,6 +353,10 @@ impl Committer {
 
     /// Acts on an event of the cosigners, unless it is of an earlier term.
     fn hear(&mut self, term: Term, event: CosignerEvent, commands: &CommandReceiver) {
+        let may_miss = term == self.term && self.cosigning.is_some() && !matches!(self.gate(), Gate::Shut(_));
+        if may_miss && matches!(event, CosignerEvent::MustNotSign(_)) && self.missed_something() {
+            self.step_back();
+        }
         let Some(cosigning) = self.cosigning.as_mut().filter(|_| term == self.term) else { return };
         match (event, cosigning.gate()) {
             (CosignerEvent::MaySign, Gate::Asking) => {
@@ -386,9 +403,11 @@ impl Committer {
             self.attempt(Vec::new());
         }
         self.sign_now = true;
-        self.attempt(Vec::new());
+        if self.standing.is_none() {
+            self.attempt(Vec::new());
+        }
         let until = Instant::now() + LAST_ROUND;
-        while self.is_behind() && !self.stale {
+        while self.is_behind() && !self.stale && self.standing.is_none() {
             let Some((term, event)) = commands.next_event(until) else { break };
             self.hear(term, event, commands);
             if self.has_cosigned() {

@@ -92,8 +92,34 @@ pub struct OpenedLog {
     pub events: CosignerEvents,
 }
 
-/// Starts the cosigners of a log that was just opened, or that this process takes over from another one.
-pub type CosignersFactory = Box<dyn Fn(OpenedLog) -> Arc<dyn Cosigners> + Send>;
+/// Starts the cosigners of a log that was just opened, or that this process takes over from another one. Knows their quorum
+/// also while this process stands by.
+pub struct CosignersFactory {
+    is_quorum: Box<IsQuorum>,
+    start: Box<StartCosigners>,
+}
+
+type IsQuorum = dyn Fn(&LogSigned<Checkpoint>) -> bool + Send;
+type StartCosigners = dyn Fn(OpenedLog) -> Arc<dyn Cosigners> + Send;
+
+impl CosignersFactory {
+    /// `is_quorum` decides as [`Cosigners::is_quorum`] of those that `start` makes.
+    pub fn new(
+        is_quorum: impl Fn(&LogSigned<Checkpoint>) -> bool + Send + 'static,
+        start: impl Fn(OpenedLog) -> Arc<dyn Cosigners> + Send + 'static,
+    ) -> Self {
+        Self { is_quorum: Box::new(is_quorum), start: Box::new(start) }
+    }
+
+    /// Checks whether a head carries the cosignatures of a quorum.
+    pub(super) fn is_quorum(&self, head: &LogSigned<Checkpoint>) -> bool {
+        (self.is_quorum)(head)
+    }
+
+    pub(super) fn start(&self, log: OpenedLog) -> Arc<dyn Cosigners> {
+        (self.start)(log)
+    }
+}
 
 /// The cosigners while this process appends; none while it stands by. Clones share them.
 #[derive(Clone, Default)]

@@ -186,8 +186,8 @@ impl Sequencer {
         let mut committer = Committer::recover(store, signer.into(), options, faults.clone())?;
         let published = committer.publication.subscribe();
         let has_witnesses = cosigners.is_some();
-        committer.witnessing = cosigners.map(|start| Witnessing {
-            start,
+        committer.witnessing = cosigners.map(|factory| Witnessing {
+            factory,
             commands: commands.clone(),
             publish_unwitnessed: options.publish_unwitnessed,
         });

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::commands::{CommandReceiver, RETRY_AFTER};
-use super::commit::Committer;
+use super::commit::{Committer, Witnessing};
 use super::published::Sender;
 use super::standing::{Attempt, Standing};
 use super::{Candidate, Role, SubmitError, Trouble, recovery};
@@ -56,9 +56,7 @@ impl Committer {
             Err(error) => Err(error),
         };
         if let Err(error) = taken {
-            let why = format!("this server can't follow the log: {error}");
-            self.faults.report(Trouble::Storage, why);
-            self.stale = true;
+            self.report_unreadable(&error);
             if let Some(standing) = &mut self.standing {
                 standing.next_look = Instant::now() + FOLLOW;
             }
@@ -99,6 +97,32 @@ impl Committer {
         Ok(())
     }
 
+    /// Ends the term although it is this process's turn, because another one appended or signed meanwhile: what the witnesses
+    /// said before that is outdated. The next look takes over by the steps of a start. Returns the answer to those who wait.
+    pub fn step_back(&mut self) -> SubmitError {
+        tracing::warn!("another server appended or signed meanwhile: this one asks the witnesses again");
+        self.end_term();
+        self.standing = Some(Standing { holder: None, next_look: Instant::now() });
+        self.set_role();
+        SubmitError::AskingWitnesses { suspicion: None, retry_after: RETRY_AFTER }
+    }
+
+    /// Returns true if the log has more than when the witnesses were first asked, or can't be read: what a witness has seen
+    /// of it, and this process has not, may be another process's.
+    pub fn missed_something(&mut self) -> bool {
+        if !self.store.may_be_overtaken() {
+            return false;
+        }
+        let caught_up = self.catch_up().inspect_err(|error| self.report_unreadable(error));
+        caught_up.is_err() || self.store.edge().size() > self.began_at
+    }
+
+    fn report_unreadable(&mut self, error: &StoreError) {
+        let trouble = if error.is_damage() { Trouble::Damage } else { Trouble::Storage };
+        self.faults.report(trouble, format!("this server can't follow the log: {error}"));
+        self.stale = true;
+    }
+
     /// Takes in what another process appended and signed, and shows its newest head.
     fn follow(&mut self) -> Result<(), StoreError> {
         self.catch_up()?;
@@ -107,14 +131,24 @@ impl Committer {
         let Some(note) = note else { return Ok(()) };
         // Only a head that the log's key signed, on this tree. A newer one comes with the next look.
         let Ok(opened) = checkpoint::open(&note, &self.signer.keys()) else { return Ok(()) };
+        let (mut witnessed, mut is_shown) = (false, true);
+        if let Some(Witnessing { factory, publish_unwitnessed, .. }) = &self.witnessing {
+            // One of the time before there were witnesses, or of other ones, lacks the quorum.
+            witnessed = factory.is_quorum(&opened);
+            is_shown = witnessed || *publish_unwitnessed;
+        }
         let head = opened.get().clone();
         let is_new = {
             let current = self.publication.current();
-            current.is_none() || current.checkpoint.size < head.size
+            // Cosignatures are renewed.
+            let is_renewed = current.checkpoint.size == head.size
+                && *current.note != *note
+                && (witnessed || !current.witnessed);
+            current.is_none() || current.checkpoint.size < head.size || is_renewed
         };
-        if is_new {
+        if is_new && is_shown {
             recovery::check_tree(self.store.as_ref(), &head, self.store.edge().size())?;
-            self.publish(SignedHead { head, note }, has_witnesses);
+            self.publish(SignedHead { head, note }, witnessed);
         }
         Ok(())
     }
@@ -127,6 +161,7 @@ impl Committer {
         self.read_signed_again()?;
         self.stale = false;
         self.faults.clear(Trouble::Storage);
+        self.faults.clear(Trouble::Damage);
         Ok(())
     }
 
@@ -150,6 +185,8 @@ impl Committer {
             entries = if senders.is_empty() { Vec::new() } else { kept };
             let turn = self.catch_up().and_then(|()| self.store.turn());
             match turn {
+                // The witnesses may have seen the other's heads; and a head that they cosigned may be of no use any more.
+                Ok(Turn::Hold) if self.cosigning.is_some() => return Attempt::Stand(self.step_back()),
                 Ok(Turn::Hold) => {}
                 Ok(Turn::Stand { holder, .. }) => {
                     return Attempt::Stand(SubmitError::Standby { holder, retry_after: RETRY_AFTER });

@@ -4,6 +4,8 @@ mod any_order;
 mod channel;
 mod plans;
 mod running;
+#[cfg(feature = "bucket")]
+mod shared_bucket;
 mod starting;
 mod turns;
 mod witnessed;

@@ -9,15 +9,20 @@ use crate::sequencer::{CosignerEvent, CosignerEvents, CosignerStatus, Cosigners,
 use crate::store::SignedHead;
 
 /// One witness, whose cosignature is the quorum.
-struct Fake {
+pub struct Fake {
     policy: Policy,
     asked: Mutex<Vec<SignedHead>>,
     troubles: Mutex<Vec<(Trouble, String)>>,
     events: CosignerEvents,
 }
 
-fn witness() -> NoteSigner {
+pub fn witness() -> NoteSigner {
     NoteSigner::from_seed(KeyName::new("w.example").unwrap(), SignatureType::CosignatureEd25519, &[1; 32])
+}
+
+pub fn policy() -> Policy {
+    let policy = format!("witness w {}\nquorum w\n", witness().public());
+    Policy::parse(policy.as_bytes()).unwrap()
 }
 
 impl Cosigners for Fake {
@@ -43,21 +48,25 @@ impl Cosigners for Fake {
 }
 
 impl Fake {
+    pub fn new(events: CosignerEvents) -> Self {
+        Self { policy: policy(), asked: Mutex::default(), troubles: Mutex::default(), events }
+    }
+
     fn asked(&self) -> Vec<SignedHead> {
         self.asked.lock().unwrap().clone()
     }
 
-    fn say(&self, word: CosignerEvent) {
+    pub fn say(&self, word: CosignerEvent) {
         self.events.report(word);
     }
 
     /// Waits until the log asks for cosignatures of a head of this size, and returns it.
-    fn wait_for(&self, size: u64) -> SignedHead {
+    pub fn wait_for(&self, size: u64) -> SignedHead {
         wait_until("a head is asked for", || self.asked().iter().any(|ask| ask.head.size.get() == size));
         self.asked().into_iter().find(|ask| ask.head.size.get() == size).unwrap()
     }
 
-    fn cosign(&self, head: &SignedHead) {
+    pub fn cosign(&self, head: &SignedHead) {
         let mut note = Note::parse(&head.note).unwrap();
         note.push(cosign(&head.head, &witness(), 1_700_000_000));
         self.say(CosignerEvent::Cosigned(SignedHead {
@@ -76,14 +85,9 @@ struct World {
 fn start(store: &Watched, unwitnessed: bool) -> World {
     let given: Arc<Mutex<Option<Arc<Fake>>>> = Arc::default();
     let give = given.clone();
-    let start: CosignersFactory = Box::new(move |opened: OpenedLog| {
-        let policy = format!("witness w {}\nquorum w\n", witness().public());
-        let fake = Arc::new(Fake {
-            policy: Policy::parse(policy.as_bytes()).unwrap(),
-            asked: Mutex::default(),
-            troubles: Mutex::default(),
-            events: opened.events,
-        });
+    let is_quorum = |head: &LogSigned<Checkpoint>| policy().check(head).is_ok();
+    let start = CosignersFactory::new(is_quorum, move |opened: OpenedLog| {
+        let fake = Arc::new(Fake::new(opened.events));
         *give.lock().unwrap() = Some(fake.clone());
         fake
     });

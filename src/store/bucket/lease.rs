@@ -190,8 +190,8 @@ impl Lease {
         }
     }
 
-    /// Renews the lease if it is this process's and a third of it has passed; looks at it, and takes it if nobody holds it,
-    /// if `wanted`. `now` reads the monotonic clock.
+    /// Renews the lease if it is this process's and a third of it has passed; looks at it, and takes it if nobody holds it.
+    /// All of that only if `wanted`; otherwise gives it up. `now` reads the monotonic clock.
     ///
     /// # Errors
     /// The bucket's. A write may have been done all the same; the next step reads before it writes.
@@ -206,8 +206,12 @@ impl Lease {
             self.look(objects, &now)?;
         }
         let at = now();
+        if !wanted {
+            self.release(objects, at)?;
+            return Ok(self.decision(now()));
+        }
         let is_due = match self.decision(at) {
-            Decision::Take => wanted,
+            Decision::Take => true,
             Decision::Hold(_) => self.due(at) <= at,
             Decision::Wait(_) => false,
         };

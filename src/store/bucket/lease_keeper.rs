@@ -14,6 +14,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// The shortest pause between two looks at the lease, and after an error.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
+/// Lengths of the lease after which a process that has not asked whose turn it is counts as stuck.
+const SILENCE: u32 = if cfg!(test) { 3 } else { 10 };
+
 /// Keeps the lease in a thread of its own until it is dropped; then it gives the lease up.
 pub struct LeaseKeeper {
     shared: Arc<Shared>,
@@ -43,6 +46,8 @@ struct Shared {
 struct Inner {
     state: LeaseState,
     is_wanted: bool,
+    /// When this process last asked whose turn it is.
+    asked: Instant,
     must_stop: bool,
 }
 
@@ -59,7 +64,7 @@ impl LeaseKeeper {
     /// The system's, if it has no more threads. Errors of the bucket are tried again, and are in [`state`](Self::state).
     pub fn start(lease: Lease, objects: Arc<dyn Objects>, is_wanted: bool) -> io::Result<Self> {
         let state = LeaseState { held_until: None, holder: None, term: 0, errors: 0, error: None };
-        let inner = Mutex::new(Inner { state, is_wanted, must_stop: false });
+        let inner = Mutex::new(Inner { state, is_wanted, asked: Instant::now(), must_stop: false });
         let shared = Arc::new(Shared { inner, changed: Condvar::new() });
         let mut keeping = Keeping { lease, objects, shared: shared.clone() };
         keeping.step();
@@ -67,7 +72,7 @@ impl LeaseKeeper {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Says whether this process wants the lease. One that does not want it keeps what it has until it runs out.
+    /// Says whether this process wants the lease. One that does not want it gives it up.
     pub fn want(&self, is_wanted: bool) {
         let mut inner = self.shared.inner();
         if inner.is_wanted != is_wanted {
@@ -79,7 +84,11 @@ impl LeaseKeeper {
     /// Says if this process should append now, as [`Store::turn`](crate::store::Store::turn) says it. Asks nobody.
     #[must_use]
     pub fn turn(&self, now: Instant) -> Turn {
-        let LeaseState { held_until, holder, .. } = self.state();
+        let LeaseState { held_until, holder, .. } = {
+            let mut inner = self.shared.inner();
+            inner.asked = now;
+            inner.state.clone()
+        };
         if held_until.is_some_and(|until| until > now) {
             return Turn::Hold;
         }
@@ -138,7 +147,11 @@ impl Keeping {
     }
 
     fn step(&mut self) {
-        let is_wanted = self.shared.inner().is_wanted;
+        // A process that does not ask is stuck, and keeps nobody else from appending.
+        let is_wanted = {
+            let inner = self.shared.inner();
+            inner.is_wanted && inner.asked.elapsed() < SILENCE * self.lease.length()
+        };
         let stepped = self.lease.step(self.objects.as_ref(), is_wanted, Instant::now);
         // After an error, what was known before holds until it runs out.
         let decision = self.lease.decision(Instant::now());

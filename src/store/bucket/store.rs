@@ -39,6 +39,8 @@ pub struct BucketStore {
     /// The tiles of a head of this size are in the bucket.
     tiled: TreeSize,
     lease: Option<Arc<LeaseKeeper>>,
+    /// Since when nothing can be appended here.
+    unsound: Option<Instant>,
     /// Unset once a cache was filled from tiles and index in the bucket: should it not check, the batches are read.
     may_load: bool,
     /// When the partial tiles of the heads are written again.
@@ -87,6 +89,7 @@ impl BucketStore {
             writer,
             tiled,
             lease,
+            unsound: None,
             may_load: true,
             refresh: Instant::now(),
             appends,
@@ -461,6 +464,15 @@ impl Store for BucketStore {
 
     fn turn(&mut self) -> Result<Turn, StoreError> {
         let now = Instant::now();
+        if let Some(lease) = &self.lease {
+            // A process that can't append, because its disk is full or damaged, keeps nobody else from it.
+            let is_sound =
+                self.reader.undamaged().is_ok() && self.writer.as_ref().is_some_and(|w| w.failed.is_none());
+            let since = self.unsound.take().unwrap_or(now);
+            self.unsound = (!is_sound).then_some(since);
+            let patience = 2 * Duration::from_secs(self.options.lease_seconds.unwrap_or_default().into());
+            lease.want(is_sound || now < since + patience);
+        }
         let turn = self.lease.as_ref().map_or(Turn::Hold, |lease| lease.turn(now));
         if turn == Turn::Hold && self.refresh <= now {
             self.refresh = now + REFRESH;

@@ -122,7 +122,7 @@ fn damage_in_the_cache_is_never_blamed_on_the_bucket() {
         flip(copy.path(), &row, 1);
         let mut store = open_bucket(copy.path(), &objects).unwrap_or_else(|e| panic!("{what}: {e}"));
         // It takes over: it writes the tiles that are missing, and a head.
-        in_spite(&mut store, |store| store.follow());
+        in_spite(&mut store, Store::follow);
         in_spite(&mut store, |store| {
             let old = store.checkpoint();
             store.replace_checkpoint(old.as_deref(), &signed(&store.edge()))
@@ -149,6 +149,6 @@ fn damage_in_the_cache_of_a_running_server_ends_with_the_next_step() {
     }
     append(&mut writer, numbered(LEAVES, 5));
     head(&mut writer);
-    in_spite(&mut store, |store| store.follow());
+    in_spite(&mut store, Store::follow);
     check_sound(&store, &objects, LEAVES + 5);
 }

@@ -1,12 +1,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use crate::bucket::tests::memory::{Fault, MemoryObjects};
 use crate::bucket::{Objects, Operation};
-use crate::store::Turn;
 use crate::store::bucket::layout::LEASE;
 use crate::store::bucket::lease::{MAX_LEASE_BYTES, Observed, decide};
 use crate::store::bucket::{Decision, Lease, LeaseKeeper, LeaseRecord, WriterId};
+use crate::store::tests::fixtures::open_bucket_with;
+use crate::store::{Store as _, Turn};
 
 const ME: WriterId = WriterId::from_bytes([1; 16]);
 const OTHER: WriterId = WriterId::from_bytes([2; 16]);
@@ -184,4 +187,46 @@ fn a_keeper_holds_the_lease_until_it_ends_and_gives_it_up() {
     assert!(matches!(third.turn(Instant::now()), Turn::Stand { holder: None, .. }));
     third.want(true);
     wait_for("it is taken when it is wanted", &|| third.turn(Instant::now()) == Turn::Hold);
+}
+
+#[test]
+fn a_server_that_can_not_append_gives_the_lease_up_until_it_can() {
+    let (dirs, objects) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], MemoryObjects::default());
+    let open = |at: usize| {
+        open_bucket_with(dirs[at].path(), &objects, |options| options.lease_seconds = Some(1)).unwrap()
+    };
+    let (mut broken, mut sound) = (open(0), open(1));
+    assert_eq!(broken.turn().unwrap(), Turn::Hold);
+    objects.inject(Operation::Get, "checkpoint", Fault::Failed);
+    broken.follow().unwrap_err();
+    let until = Instant::now() + Duration::from_secs(20);
+    while sound.turn().unwrap() != Turn::Hold {
+        // Its sequencer goes on asking.
+        let _ = broken.turn();
+        assert!(Instant::now() < until, "waited in vain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(matches!(broken.turn().unwrap(), Turn::Stand { .. }));
+    broken.reload().unwrap();
+    drop(sound);
+    while broken.turn().unwrap() != Turn::Hold {
+        assert!(Instant::now() < until, "waited in vain");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_server_that_is_stuck_loses_the_lease() {
+    let objects = Arc::new(MemoryObjects::default());
+    let [stuck, other] = [1, 2].map(|id| {
+        let lease = Lease::new(WriterId::from_bytes([id; 16]), None, 1);
+        LeaseKeeper::start(lease, objects.clone(), true).unwrap()
+    });
+    assert_eq!(stuck.turn(Instant::now()), Turn::Hold);
+    let until = Instant::now() + Duration::from_secs(60);
+    while other.turn(Instant::now()) != Turn::Hold {
+        assert!(Instant::now() < until, "waited in vain");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(stuck.state().held_until.is_none());
 }

@@ -9,12 +9,21 @@
 mod needs;
 
 mod commands;
+mod faults;
 mod kit;
+mod oracle;
+mod promises;
+mod proxy;
+#[path = "../common/random.rs"]
+mod random;
+mod rounds;
 mod servers;
+mod settings;
 mod store;
 #[path = "../workflow/tls_front.rs"]
 #[allow(dead_code, reason = "the tests of whole workflows use more of it")]
 mod tls_front;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -30,6 +39,7 @@ fn main() -> ExitCode {
         kit::objects_are_created_replaced_read_listed_and_deleted,
         kit::a_store_behind_tls_takes_unsigned_payloads,
         kit::refusals_of_a_real_store_are_understood,
+        rounds::a_log_survives_rounds_of_faults,
         servers::a_bucket_has_one_log_below_a_prefix,
         servers::a_lost_cache_costs_nothing_but_time,
         servers::a_server_that_slept_while_another_one_took_over_stands_by,

@@ -2,7 +2,8 @@
 
 use std::sync::OnceLock;
 
-use treehead::bucket::{Address, BucketError, S3, StoreOptions};
+use treehead::bucket::probe::{Extent, check_store};
+use treehead::bucket::{Address, BucketError, S3, StoreOptions, TagStyle};
 
 /// A store and the key to it, as `TREEHEAD_TEST_S3` names them.
 #[derive(Debug, Clone)]
@@ -52,6 +53,13 @@ impl Store {
         let variables =
             |name: &str| store.variables().into_iter().find(|(set, _)| *set == name).map(|(_, v)| v);
         S3::open_with(&address, &options, &variables, treehead::clock::system())
+    }
+
+    /// The form of tags that the store takes.
+    pub fn tag_style(&self) -> TagStyle {
+        let client = self.client(&format!("tests/tags-{}", crate::settings::fresh_seed()));
+        let found = check_store(&client, Extent { rounds: 1, racers: 4, objects: 1 }).expect("it answers");
+        found.conditions().expect("it keeps its promises").tag_style
     }
 
     /// The environment of a program that uses the store.

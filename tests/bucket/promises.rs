@@ -1,0 +1,111 @@
+//! What servers promised while the test ran: indices of entries, and heads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard};
+
+use treehead::checkpoint::{self, Checkpoint};
+use treehead::note::NoteKey;
+
+/// The promises so far. Those that contradict each other fail the test at once.
+pub struct Promises {
+    key: NoteKey,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// Indices of acknowledged entries.
+    indices: BTreeMap<Vec<u8>, u64>,
+    /// Everything that was sent. The log may have any of it, and nothing else.
+    sent: BTreeSet<Vec<u8>>,
+    /// The last head of each source.
+    last: BTreeMap<String, Checkpoint>,
+    /// All heads.
+    heads: BTreeMap<u64, Checkpoint>,
+    acknowledged: u64,
+    /// Times that a source showed another head than before.
+    seen: u64,
+}
+
+impl Promises {
+    /// Of a log with this key.
+    pub fn new(key: NoteKey) -> Self {
+        Self { key, kept: Mutex::default() }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().expect("no promise contradicts another")
+    }
+
+    pub fn send(&self, entry: &[u8]) {
+        self.kept().sent.insert(entry.to_vec());
+    }
+
+    /// A server acknowledged an entry.
+    pub fn acknowledge(&self, entry: &[u8], index: u64) {
+        let mut kept = self.kept();
+        kept.acknowledged += 1;
+        let before = kept.indices.insert(entry.to_vec(), index);
+        let text = String::from_utf8_lossy(entry);
+        assert!(before.is_none_or(|before| before == index), "{text} is at {before:?}, and at {index}");
+    }
+
+    /// A source, which never goes back, showed a head. Returns its size, and whether it is new there.
+    pub fn show(&self, source: &str, note: &[u8]) -> (u64, bool) {
+        let opened = checkpoint::open(note, std::slice::from_ref(&self.key));
+        let opened =
+            opened.unwrap_or_else(|e| panic!("{source} shows {}: {e}", String::from_utf8_lossy(note)));
+        let (head, mut kept) = (opened.get().clone(), self.kept());
+        let last = kept.last.get(source);
+        let is_new = last != Some(&head);
+        assert!(
+            last.is_none_or(|last| last.size <= head.size),
+            "{source} went back: {last:?}, then {head:?}"
+        );
+        let size = head.size.get();
+        let same = kept.heads.entry(size).or_insert_with(|| head.clone()).clone();
+        assert!(same == head, "two heads of {size}: {same:?}, and {head:?} at {source}");
+        kept.seen += u64::from(is_new);
+        kept.last.insert(source.to_owned(), head);
+        (size, is_new)
+    }
+
+    /// An acknowledged entry, chosen by a random number.
+    pub fn any_acknowledged(&self, random: u64) -> Option<Vec<u8>> {
+        let kept = self.kept();
+        let place = usize::try_from(random).unwrap_or_default().checked_rem(kept.indices.len())?;
+        kept.indices.keys().nth(place).cloned()
+    }
+
+    /// Entries that nobody acknowledged.
+    pub fn open(&self) -> Vec<Vec<u8>> {
+        let kept = self.kept();
+        kept.sent.iter().filter(|entry| !kept.indices.contains_key(*entry)).cloned().collect()
+    }
+
+    pub fn indices(&self) -> BTreeMap<Vec<u8>, u64> {
+        self.kept().indices.clone()
+    }
+
+    pub fn is_sent(&self, entry: &[u8]) -> bool {
+        self.kept().sent.contains(entry)
+    }
+
+    pub fn heads(&self) -> Vec<Checkpoint> {
+        self.kept().heads.values().cloned().collect()
+    }
+
+    /// The number of acknowledgements, with those of entries that were there already.
+    pub fn acknowledged(&self) -> u64 {
+        self.kept().acknowledged
+    }
+
+    /// The number of heads that were shown, counted at each source.
+    pub fn seen(&self) -> u64 {
+        self.kept().seen
+    }
+
+    pub const fn key(&self) -> &NoteKey {
+        &self.key
+    }
+}

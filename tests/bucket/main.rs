@@ -9,11 +9,15 @@
 mod needs;
 
 mod commands;
+mod crowd;
+mod cuts;
 mod faults;
+mod fleet;
 mod kit;
 mod oracle;
 mod promises;
 mod proxy;
+mod race;
 #[path = "../common/random.rs"]
 mod random;
 mod rounds;
@@ -35,10 +39,13 @@ fn main() -> ExitCode {
         commands::store_check_prints_every_finding,
         commands::the_policy_keeps_batches_from_being_deleted,
         commands::partial_tiles_expire_and_nothing_else_does,
+        cuts::three_servers_outlive_cuts_of_their_network,
         kit::the_probe_finds_a_store_that_keeps_its_promises,
         kit::objects_are_created_replaced_read_listed_and_deleted,
         kit::a_store_behind_tls_takes_unsigned_payloads,
         kit::refusals_of_a_real_store_are_understood,
+        race::two_servers_race_that_both_always_hold_the_lease,
+        race::two_servers_race_with_a_short_lease,
         rounds::a_log_survives_rounds_of_faults,
         servers::a_bucket_has_one_log_below_a_prefix,
         servers::a_lost_cache_costs_nothing_but_time,

@@ -1,8 +1,8 @@
 //! A slow and obvious judge of what is in a bucket: it reads all of it, and imports no code that writes it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use treehead::bucket::Objects;
 use treehead::checkpoint;
@@ -63,29 +63,18 @@ pub fn judge(objects: &Arc<dyn Objects>, promises: &Promises) -> Result<Found, S
     let levels = levels(&leaves);
     let mut expected = BTreeSet::new();
     for head in &heads {
-        expected.extend(tiles_of(usize::try_from(head.size.get()).expect("checked")));
+        // Full tiles of a head are those of the later ones, too.
+        let tiles = tiles_of(usize::try_from(head.size.get()).expect("checked"));
+        expected.extend(tiles.into_iter().filter(|tile| head.size.get() == last || tile.contains(".p/")));
     }
     let listed = list(objects.as_ref(), "tile/")?;
     if let Some(lacking) = expected.difference(&listed).next() {
         return Err(format!("{lacking} is missing"));
     }
-    let (next, wrong) = (AtomicUsize::new(0), Mutex::new(None));
-    let keys: Vec<&String> = listed.iter().collect();
-    std::thread::scope(|scope| {
-        for _ in 0..READERS {
-            scope.spawn(|| {
-                while let Some(key) = keys.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    let right = tile(key, &levels, &entries);
-                    let checked = object(objects.as_ref(), key)
-                        .and_then(|bytes| ensure(Some(bytes) == right, || format!("{key} is wrong")));
-                    if let Err(error) = checked {
-                        *wrong.lock().expect("no panic") = Some(error);
-                    }
-                }
-            });
-        }
-    });
-    wrong.into_inner().expect("no panic").map_or(Ok(()), Err)?;
+    let keys: Vec<String> = listed.into_iter().collect();
+    for (key, bytes) in keys.iter().zip(read_all(objects.as_ref(), &keys)?) {
+        ensure(Some(bytes) == tile(key, &levels, &entries), || format!("{key} is wrong"))?;
+    }
     found.tiles = keys.len();
     fsck(objects, promises, &found)?;
     Ok(found)
@@ -119,6 +108,28 @@ fn object(objects: &dyn Objects, key: &str) -> Result<Vec<u8>, String> {
     Ok(object.ok_or_else(|| format!("{key} is missing"))?.bytes)
 }
 
+/// Reads objects, several at once.
+fn read_all(objects: &dyn Objects, keys: &[String]) -> Result<Vec<Vec<u8>>, String> {
+    let next = AtomicUsize::new(0);
+    let read = || {
+        let mut read = Vec::new();
+        while let Some((at, key)) =
+            Some(next.fetch_add(1, Ordering::SeqCst)).and_then(|at| Some((at, keys.get(at)?)))
+        {
+            read.push((at, object(objects, key)?));
+        }
+        Ok::<_, String>(read)
+    };
+    let mut all = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(read)).collect();
+        let parts: Result<Vec<_>, _> =
+            readers.into_iter().map(|reader| reader.join().expect("no panic")).collect();
+        Ok::<_, String>(parts?.concat())
+    })?;
+    all.sort_unstable_by_key(|(at, _)| *at);
+    Ok(all.into_iter().map(|(_, bytes)| bytes).collect())
+}
+
 /// All keys below a prefix.
 pub fn list(objects: &dyn Objects, prefix: &str) -> Result<BTreeSet<String>, String> {
     let (mut keys, mut after) = (BTreeSet::new(), String::new());
@@ -136,11 +147,10 @@ pub fn list(objects: &dyn Objects, prefix: &str) -> Result<BTreeSet<String>, Str
 fn read_chain(objects: &dyn Objects, found: &mut Found) -> Result<Vec<Vec<u8>>, String> {
     let (mut entries, mut leaves, mut writers) = (Vec::<Vec<u8>>::new(), Vec::new(), BTreeSet::new());
     let mut roots = Roots::default();
-    let keys = list(objects, "batch/")?;
-    for key in &keys {
+    let keys: Vec<String> = list(objects, "batch/")?.into_iter().collect();
+    for (key, bytes) in keys.iter().zip(read_all(objects, &keys)?) {
         let first = entries.len();
         ensure(*key == format!("batch/{first:020}"), || format!("expected a batch at {first}, saw {key}"))?;
-        let bytes = object(objects, key)?;
         let wrong = |what: &str| format!("{key}: its {what} is wrong");
         let (covered, checksum) = bytes.split_at(bytes.len() - 32);
         ensure(Hash::digest(covered).as_bytes() == checksum, || wrong("checksum"))?;

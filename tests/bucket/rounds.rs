@@ -19,6 +19,7 @@ use treehead::store::{OpenOptions, StoreError};
 
 use crate::REQUIRED;
 use crate::faults::{Fault, Plan};
+use crate::fleet::remove_cache;
 use crate::needs::{Outcome, ignored};
 use crate::oracle::{self, Found, judge};
 use crate::promises::Promises;
@@ -204,7 +205,7 @@ impl<'a> Round<'a> {
         let objects = self.client(&proxy.url, late.clone());
         while Instant::now() < until {
             if random.one_in(3) {
-                remove_cache(dir);
+                remove_cache(dir.path());
             }
             lives.fetch_add(1, Ordering::SeqCst);
             match self.start(dir, objects.clone()) {
@@ -399,14 +400,5 @@ impl<'a> Round<'a> {
             objects.put(&key, &object.bytes, &Headers::default()).expect("the store works");
         }
         assert_eq!(fsck(false).expect("it is whole again").damaged, 0);
-    }
-}
-
-fn remove_cache(dir: &TempDir) {
-    for name in ["sled", "sled.open", "index", "bundles"] {
-        let path = dir.path().join(name);
-        let removed =
-            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
-        assert!(removed.is_ok() || !path.exists());
     }
 }

@@ -1,167 +1,12 @@
 //! `treehead serve` on a bucket: two servers of one log, and readers without any.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use libtest_mimic::Completion;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::REQUIRED;
+use crate::fleet::{Server, World, remove_cache};
 use crate::needs::{Outcome, ignored};
-use crate::store::{Store, store};
-
-/// Far longer than a lease.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A log in the store under test, with a directory for each of its servers.
-struct World {
-    store: Store,
-    dir: tempfile::TempDir,
-    url: String,
-}
-
-/// A running server.
-struct Server {
-    /// Its directory.
-    dir: String,
-    process: Child,
-    port: u16,
-    log: PathBuf,
-}
-
-impl World {
-    fn new(store: Store, name: &str) -> Self {
-        let (dir, time) =
-            (tempfile::tempdir().unwrap(), std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap());
-        let url = format!("s3://{}/servers/{name}-{}", store.bucket, time.as_nanos());
-        let world = Self { store, dir, url };
-        let made = world.run(&[
-            "init",
-            "a",
-            "--origin",
-            "log.example.com",
-            "--profile",
-            "opaque",
-            "--store",
-            &world.url,
-        ]);
-        assert!(made.0, "{}", made.1);
-        let settings = std::fs::read_to_string(world.path("a/treehead.toml")).unwrap();
-        // The lease stays as long as it is: a busy machine must not lose it between two renewals.
-        let settings = settings.replace("linger_ms = 1000", "linger_ms = 50");
-        std::fs::write(world.path("a/treehead.toml"), settings).unwrap();
-        // A second server has the same keys and settings.
-        std::fs::create_dir(world.path("b")).unwrap();
-        for file in std::fs::read_dir(world.path("a")).unwrap() {
-            let file = file.unwrap();
-            std::fs::copy(file.path(), world.path("b").join(file.file_name())).unwrap();
-        }
-        world
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_treehead"));
-        command.args(arguments).envs(self.store.variables()).current_dir(self.dir.path());
-        command
-    }
-
-    /// Runs a command to its end, and returns whether it succeeded, and all that it printed.
-    fn run(&self, arguments: &[&str]) -> (bool, String) {
-        let output = self.command(arguments).output().unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
-    }
-
-    fn serve(&self, name: &str) -> Server {
-        // Nobody else takes a port that was just free.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let log = self.path(&format!("{name}-{port}.log"));
-        let file = std::fs::File::create(&log).unwrap();
-        let listen = format!("127.0.0.1:{port}");
-        let mut command = self.command(&["serve", name, "--listen", &listen]);
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn().unwrap();
-        let mut server = Server { dir: name.to_owned(), process, port, log };
-        server.wait("it serves", |server| server.get("/healthz").is_some());
-        server
-    }
-}
-
-impl Server {
-    /// Sends a request; `None` if there was no answer.
-    fn request(&self, head: &str, body: &[u8]) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let length = body.len();
-        let head =
-            format!("{head} HTTP/1.1\r\nHost: log\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
-        stream.write_all(&[head.as_bytes(), body].concat()).ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok()?;
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-    }
-
-    fn get(&self, path: &str) -> Option<(u16, String)> {
-        self.request(&format!("GET {path}"), b"")
-    }
-
-    /// Appends an entry and waits until it is published. Returns its index.
-    fn add(&mut self, entry: &str) -> u64 {
-        let mut index = None;
-        self.wait("an entry is taken", |server| {
-            let Some((200, body)) = server.request("POST /add?wait=published", entry.as_bytes()) else {
-                return false;
-            };
-            index = body.trim().parse().ok();
-            index.is_some()
-        });
-        index.expect("waited for")
-    }
-
-    /// Size of the tree that it shows.
-    fn size(&self) -> Option<u64> {
-        self.get("/checkpoint")?.1.lines().nth(1)?.parse().ok()
-    }
-
-    fn is(&self, role: &str) -> bool {
-        self.get("/healthz").is_some_and(|(_, body)| body.contains(&format!("\"role\":\"{role}\"")))
-    }
-
-    fn wait(&mut self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
-        let until = Instant::now() + PATIENCE;
-        while !condition(self) {
-            let log = || std::fs::read_to_string(&self.log).unwrap_or_default();
-            assert!(Instant::now() < until, "waited in vain until {what}:\n{}", log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-
-    fn end(mut self, signal: Signal) -> String {
-        self.signal(signal);
-        self.process.wait().unwrap();
-        std::fs::read_to_string(&self.log).unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
+use crate::store::store;
 
 /// The server that appends, and the one that stands by.
 fn by_role(mut a: Server, mut b: Server) -> (Server, Server) {
@@ -247,18 +92,11 @@ pub fn a_lost_cache_costs_nothing_but_time() -> Outcome {
     let mut server = world.serve("a");
     (0..5).for_each(|at| assert_eq!(server.add(&format!("entry {at}")), at));
     server.end(Signal::KILL);
-    for cache in ["sled", "sled.open", "index", "bundles"] {
-        remove(&world.path("a").join(cache));
-    }
+    remove_cache(&world.path("a"));
     let mut server = world.serve("a");
     assert_eq!(server.size(), Some(5));
     assert_eq!((server.add("entry 3"), server.add("entry 5")), (3, 5));
     Ok(Completion::Completed)
-}
-
-fn remove(path: &Path) {
-    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-    assert!(removed.is_ok() || !path.exists());
 }
 
 pub fn a_bucket_has_one_log_below_a_prefix() -> Outcome {

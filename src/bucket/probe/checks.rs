@@ -82,7 +82,7 @@ impl Probe<'_> {
 
     fn tags_in(&self, style: TagStyle) -> Outcome {
         let key = self.key(&format!("tags-{style}"));
-        let old = self.put(&key, b"one")?;
+        let old = self.first(&key, b"one")?;
         let current = match self.replace(&key, b"two", &old)? {
             Replacement::Replaced(tag) => tag,
             Replacement::Stale => return Ok(lies(format!("the current tag did not replace ({style})"))),
@@ -105,7 +105,7 @@ impl Probe<'_> {
 
     fn replace_missing(&self) -> Outcome {
         let (there, missing) = (self.key("there"), self.key("missing"));
-        let tag = self.put(&there, b"there")?;
+        let tag = self.first(&there, b"there")?;
         let answer = self.replace(&missing, b"new", &tag)?;
         match (answer, self.get(&missing)?) {
             (Replacement::Replaced(_), _) => Ok(lies("it replaced an object that is not there")),
@@ -124,8 +124,11 @@ impl Probe<'_> {
             if self.get(&key)?.is_some() {
                 return Ok(lies("it read an object that nobody wrote"));
             }
-            for bytes in [format!("first {at}"), format!("second {at}, which is longer")] {
-                let tag = self.put(&key, bytes.as_bytes())?;
+            for (version, bytes) in
+                [format!("first {at}"), format!("second {at}, which is longer")].into_iter().enumerate()
+            {
+                let write = if version == 0 { Self::first } else { Self::put };
+                let tag = write(self, &key, bytes.as_bytes())?;
                 let expected = Object { bytes: bytes.into_bytes(), tag };
                 match self.get(&key)? {
                     Some(object) if object == expected => {}
@@ -172,7 +175,7 @@ impl Probe<'_> {
 
     fn read_after_delete(&self) -> Outcome {
         let key = self.key("deleted");
-        self.put(&key, b"one")?;
+        self.first(&key, b"one")?;
         match patiently(|| self.objects.delete(&key)) {
             Err(BucketError::Refused { refusal: Refusal::Denied, .. }) => {
                 return Ok((

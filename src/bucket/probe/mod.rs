@@ -96,7 +96,20 @@ impl Probe<'_> {
         patiently(|| self.objects.put(key, bytes, &Headers::default()))
     }
 
-    /// Creates an object; after an unclear answer, what is there decides.
+    /// Makes a new object, so that a late copy of the request changes nothing: stores and the networks before them may do
+    /// a request twice.
+    fn first(&self, key: &str, bytes: &[u8]) -> Result<Tag, BucketError> {
+        match self.create(key, bytes)? {
+            Creation::Created(tag) => Ok(tag),
+            Creation::Exists => Err(BucketError::Unavailable {
+                url: self.objects.name(),
+                detail: format!("{key} exists, and is new"),
+                retry_after: None,
+            }),
+        }
+    }
+
+    /// Creates an object; unless the answer says that it was done, what is there decides.
     fn create(&self, key: &str, bytes: &[u8]) -> Result<Creation, BucketError> {
         patiently(|| match self.objects.create(key, bytes, &Headers::default()) {
             Err(error) if error.may_be_done() => match self.get(key)? {
@@ -104,11 +117,15 @@ impl Probe<'_> {
                 Some(_) => Ok(Creation::Exists),
                 None => Err(not_done(self.objects, &error)),
             },
+            Ok(Creation::Exists) => Ok(match self.get(key)? {
+                Some(object) if object.bytes == bytes => Creation::Created(object.tag),
+                _ => Creation::Exists,
+            }),
             other => other,
         })
     }
 
-    /// Replaces an object; after an unclear answer, what is there decides.
+    /// Replaces an object; unless the answer says that it was done, what is there decides.
     fn replace(&self, key: &str, bytes: &[u8], tag: &Tag) -> Result<Replacement, BucketError> {
         patiently(|| match self.objects.replace(key, bytes, tag, &Headers::default()) {
             Err(error) if error.may_be_done() => match self.get(key)? {
@@ -117,6 +134,10 @@ impl Probe<'_> {
                 Some(_) => Ok(Replacement::Stale),
                 None => Ok(Replacement::Missing),
             },
+            Ok(Replacement::Stale) => Ok(match self.get(key)? {
+                Some(object) if object.bytes == bytes => Replacement::Replaced(object.tag),
+                _ => Replacement::Stale,
+            }),
             other => other,
         })
     }

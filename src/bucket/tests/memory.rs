@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     FailedButPersisted,
     /// The store refuses for a while ([`BucketError::Busy`]), and does nothing.
     Busy,
+    /// The network sends it twice, and answers with the second answer.
+    Twice,
 }
 
 /// A promise that a store breaks.
@@ -137,7 +139,7 @@ impl MemoryObjects {
         operation: Operation,
         key: &str,
         sent: usize,
-        run: impl FnOnce(&mut State) -> Result<T, BucketError>,
+        run: impl Fn(&mut State) -> Result<T, BucketError>,
     ) -> Result<T, BucketError> {
         let (begun, delay) = (Instant::now(), self.state().delay);
         if !delay.is_zero() {
@@ -149,6 +151,10 @@ impl MemoryObjects {
         let (url, detail) = (format!("memory:{key}"), "an injected fault".to_owned());
         let result = match fault {
             None => run(&mut state),
+            Some(Fault::Twice) => {
+                let _ = run(&mut state);
+                run(&mut state)
+            }
             Some(Fault::Busy) => Err(BucketError::Busy { url, detail, retry_after: None }),
             Some(fault) => {
                 if fault == Fault::FailedButPersisted {

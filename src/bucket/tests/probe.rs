@@ -70,6 +70,16 @@ fn lost_answers_are_resolved_by_reading() {
 }
 
 #[test]
+fn a_network_that_sends_requests_twice_makes_no_liar_of_a_store() {
+    for operation in [Operation::Create, Operation::Replace, Operation::Put] {
+        let store = MemoryObjects::default();
+        (0..500).for_each(|_| store.inject(operation, "", Fault::Twice));
+        let found = check_store(&store, SMALL).unwrap();
+        assert_eq!(found.verdict(), Verdict::Right, "{operation}: {}", found.in_words());
+    }
+}
+
+#[test]
 fn a_store_that_can_not_be_used_is_no_liar() {
     let store = MemoryObjects::default();
     (0..10).for_each(|_| store.inject(Operation::Get, "first", Fault::Failed));

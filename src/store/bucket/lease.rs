@@ -139,7 +139,7 @@ pub struct Lease {
     length: Duration,
     /// The version that was read or written last. Its tag is what the next write replaces.
     seen: Option<(Observed, Tag)>,
-    /// The last write whose answer was unclear, and when it was first sent.
+    /// The last write that no answer called done, and when it was first sent.
     unclear: Option<(Vec<u8>, Instant)>,
     /// Unset after an unclear or refused write, until the lease is read.
     is_known: bool,
@@ -293,12 +293,11 @@ impl Lease {
                 self.is_known = true;
                 Ok(())
             }
-            Ok(Replacement::Stale | Replacement::Missing) => Ok(()),
-            Err(error) => {
-                // The same bytes may have been sent before.
+            refused => {
+                // The same bytes may have been sent before, also by a proxy that sent this request twice.
                 let earlier = self.unclear.take().filter(|(sent, _)| *sent == bytes);
                 self.unclear = earlier.or(Some((bytes, at)));
-                Err(error)
+                refused.map(drop)
             }
         }
     }

@@ -145,6 +145,17 @@ fn an_unclear_answer_is_read_back() {
 }
 
 #[test]
+fn a_renewal_that_comes_twice_is_kept() {
+    let mut pair = Pair::new();
+    pair.objects.inject(Operation::Create, LEASE, Fault::Twice);
+    assert_eq!((pair.step(0, 0), pair.stored().renewal), ('h', 0));
+    pair.objects.inject(Operation::Replace, LEASE, Fault::Twice);
+    assert_eq!((pair.step(0, 1), pair.stored().renewal), ('h', 1));
+    let until = pair.begun + secs(4);
+    assert_eq!(pair.leases[0].decision(pair.begun + secs(1)), Decision::Hold(until), "from when it was sent");
+}
+
+#[test]
 fn a_lease_that_nobody_can_read_runs_out_too() {
     let mut pair = Pair::new();
     pair.objects.set(LEASE, b"<html>");

@@ -1,0 +1,233 @@
+//! Two servers race for one log on a real store, while they are killed, paused and told lies by their network.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Completion;
+use rustix::process::Signal;
+
+use crate::REQUIRED;
+use crate::crowd::Crowd;
+use crate::faults::{Fault, Plan};
+use crate::fleet::{PATIENCE, Server, World, remove_cache};
+use crate::needs::{Outcome, ignored};
+use crate::oracle::judge;
+use crate::promises::Promises;
+use crate::proxy::Proxy;
+use crate::random::Random;
+use crate::settings;
+use crate::store::{Store, store};
+
+/// Requests of a hundred that meet a fault, besides the three whose answers are lost.
+const PERCENT: u64 = 4;
+/// Length of a race of `cargo test`. By hand, `TREEHEAD_TEST_RACE_SECONDS=600`.
+const SECONDS: u64 = 20;
+const SENDERS: usize = 4;
+const SERVERS: [&str; 2] = ["a", "b"];
+
+pub fn two_servers_race_with_a_short_lease() -> Outcome {
+    match store() {
+        Ok(store) => run(store, "race", false),
+        Err(why) => ignored(&why, REQUIRED),
+    }
+}
+
+pub fn two_servers_race_that_both_always_hold_the_lease() -> Outcome {
+    match store() {
+        Ok(store) => run(store, "leases", true),
+        Err(why) => ignored(&why, REQUIRED),
+    }
+}
+
+fn run(store: Store, name: &str, own_leases: bool) -> Outcome {
+    let seed = settings::seed().unwrap_or_else(settings::fresh_seed);
+    let seconds = settings::number("TREEHEAD_TEST_RACE_SECONDS", SECONDS);
+    let race = || Race::new(store, name, seed, own_leases).run(Duration::from_secs(seconds));
+    match catch_unwind(AssertUnwindSafe(race)) {
+        Ok(counts) => println!("{name}, {seconds} s, seed {seed}: {counts}"),
+        Err(panic) => {
+            eprintln!("TREEHEAD_TEST_SEED={seed} makes the same faults");
+            resume_unwind(panic);
+        }
+    }
+    Ok(Completion::Completed)
+}
+
+struct Race {
+    world: World,
+    seed: u64,
+    proxies: Vec<Proxy>,
+    addresses: Vec<SocketAddr>,
+    promises: Promises,
+}
+
+/// The blows that servers took, and what they said.
+#[derive(Default)]
+struct Blows {
+    kills: u64,
+    lost_caches: u64,
+    stops: u64,
+    ends: u64,
+    /// Starts that failed, because the network did.
+    failed_starts: u64,
+    said: String,
+}
+
+impl Race {
+    fn new(store: Store, name: &str, seed: u64, own_leases: bool) -> Self {
+        let world = World::with_servers(store, name, &SERVERS);
+        let endpoint = &world.store.endpoint;
+        let mut faults = Fault::HONEST.to_vec();
+        // The program waits 15 s for an answer: too long for a short race.
+        faults.retain(|fault| *fault != Fault::AnswerLate);
+        let plan = |number| Plan {
+            random: Random(seed + number),
+            percent: PERCENT,
+            lost_percent: 3,
+            faults: faults.clone(),
+            timeout: Duration::from_secs(2),
+            latest: Duration::from_secs(5),
+        };
+        let proxies = (0..).zip(SERVERS).map(|(number, _)| match own_leases {
+            true => Proxy::with_own_lease(endpoint, plan(number)),
+            false => Proxy::before(endpoint, plan(number)),
+        });
+        let proxies = proxies.collect();
+        let listeners = SERVERS.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+        let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
+        let promises = Promises::new(world.key());
+        Self { world, seed, proxies, addresses, promises }
+    }
+
+    fn start(&self, number: usize) -> Server {
+        let (name, address) = (SERVERS[number], self.addresses[number]);
+        self.world.start(name, address, &self.proxies[number].url, &[])
+    }
+
+    fn run(&self, time: Duration) -> String {
+        let ends = AtomicBool::new(false);
+        let crowd = Crowd::new(&self.promises, &self.addresses, &ends);
+        let objects = self.world.objects();
+        let mut blows = Blows::default();
+        let servers = std::thread::scope(|scope| {
+            scope.spawn(|| crowd.watch_bucket(objects.as_ref()));
+            for address in &self.addresses {
+                scope.spawn(|| crowd.watch_server(*address));
+            }
+            for sender in 0..SENDERS {
+                let (crowd, seed) = (&crowd, self.seed ^ (sender as u64) << 8);
+                scope.spawn(move || crowd.send(&format!("sender {sender}"), sender, seed));
+            }
+            let beaten = catch_unwind(AssertUnwindSafe(|| self.beat(time, &mut blows)));
+            ends.store(true, Ordering::SeqCst);
+            beaten
+        });
+        let servers = servers.unwrap_or_else(|panic| resume_unwind(panic));
+        self.finish(servers, &crowd, &mut blows);
+        let found = judge(&objects, &self.promises).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let (acknowledged, refused) = (self.promises.acknowledged(), crowd.refused.into_inner());
+        let Blows { kills, lost_caches, stops, ends, failed_starts, said } = blows;
+        let take_overs = said.matches("taking over: this server appends").count();
+        let stood_by = said.matches("standing by: another server appends").count();
+        let mut faults = BTreeMap::new();
+        for (fault, count) in self.proxies.iter().flat_map(Proxy::counts) {
+            *faults.entry(fault).or_insert(0) += count;
+        }
+        let mut counts = format!(
+            "{acknowledged} appends acknowledged, {refused} refused or unanswered; {kills} kills ({lost_caches} lost \
+             the cache), {stops} stops, {ends} ends, {failed_starts} failed starts; {take_overs} take-overs, {stood_by} \
+             times stood by; {} heads seen ({} different); {found:?}; requests:",
+            self.promises.seen(),
+            self.promises.heads().len(),
+        );
+        faults.iter().for_each(|(fault, count)| _ = write!(counts, " {fault:?} {count}"));
+        counts
+    }
+
+    /// Kills and pauses servers until the time is over.
+    fn beat(&self, time: Duration, blows: &mut Blows) -> Vec<Server> {
+        let (until, mut random) = (Instant::now() + time, Random(self.seed));
+        let mut servers: Vec<Server> = (0..SERVERS.len()).map(|number| self.start(number)).collect();
+        while Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(200 + random.below(1_500)));
+            for (number, server) in servers.iter_mut().enumerate() {
+                if !server.is_alive() {
+                    blows.failed_starts += 1;
+                    println!("a start failed: {}", server.said().lines().last().unwrap_or_default());
+                    self.replace(number, server, blows);
+                } else if server.get("/healthz").is_some() {
+                    self.proxies[number].change(|plan| plan.percent = PERCENT);
+                }
+            }
+            let number = usize::try_from(random.below(servers.len() as u64)).expect("few");
+            let server = &mut servers[number];
+            match random.below(10) {
+                0..3 => {
+                    blows.kills += 1;
+                    server.signal(Signal::KILL);
+                    if random.one_in(2) {
+                        blows.lost_caches += 1;
+                        server.wait_end();
+                        remove_cache(&self.world.path(SERVERS[number]));
+                    }
+                    self.replace(number, server, blows);
+                }
+                3..6 => {
+                    blows.stops += 1;
+                    server.signal(Signal::STOP);
+                    std::thread::sleep(Duration::from_millis(1_000 + random.below(7_000)));
+                    server.signal(Signal::CONT);
+                }
+                6 => {
+                    blows.ends += 1;
+                    server.signal(Signal::TERM);
+                    self.replace(number, server, blows);
+                }
+                _ => {}
+            }
+        }
+        servers
+    }
+
+    /// Starts a server in the place of one that ends.
+    fn replace(&self, number: usize, server: &mut Server, blows: &mut Blows) {
+        server.wait_end();
+        blows.said += &server.said();
+        check(&server.said());
+        // Until it serves, only answers are lost: a start has hundreds of requests, and any refusal ends it.
+        self.proxies[number].change(|plan| plan.percent = 0);
+        *server = self.start(number);
+    }
+
+    /// Without faults, the servers take what is left, and come to one head.
+    fn finish(&self, mut servers: Vec<Server>, crowd: &Crowd<'_>, blows: &mut Blows) {
+        self.proxies.iter().for_each(|proxy| proxy.change(|plan| (plan.percent, plan.lost_percent) = (0, 0)));
+        for (number, server) in servers.iter_mut().enumerate() {
+            if !server.is_alive() {
+                self.replace(number, server, blows);
+            }
+            server.wait("it serves", |server| server.get("/healthz").is_some());
+        }
+        let is_taken = crowd.send_left(Instant::now() + PATIENCE);
+        assert!(is_taken, "nobody takes entries:\n{}\n{}", servers[0].said(), servers[1].said());
+        self.proxies.iter().for_each(Proxy::drain);
+        crowd.converge(0);
+        for server in servers {
+            let said = server.end(Signal::TERM);
+            check(&said);
+            blows.said += &said;
+        }
+    }
+}
+
+/// No server believes that the log is damaged, and none panics.
+pub fn check(said: &str) {
+    for word in ["panicked", "rolled back", "damage", "fork", "is missing", "lies"] {
+        let line = said.lines().find(|line| line.contains(word));
+        assert!(line.is_none(), "{}\n{said}", line.unwrap_or_default());
+    }
+}

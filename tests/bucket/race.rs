@@ -92,11 +92,8 @@ impl Race {
             timeout: Duration::from_secs(2),
             latest: Duration::from_secs(5),
         };
-        let proxies = (0..).zip(SERVERS).map(|(number, _)| match own_leases {
-            true => Proxy::with_own_lease(endpoint, plan(number)),
-            false => Proxy::before(endpoint, plan(number)),
-        });
-        let proxies = proxies.collect();
+        let before = if own_leases { Proxy::with_own_lease } else { Proxy::before };
+        let proxies = (0..SERVERS.len() as u64).map(|number| before(endpoint, plan(number))).collect();
         let listeners = SERVERS.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
         let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
         let promises = Promises::new(world.key());

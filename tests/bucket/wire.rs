@@ -18,7 +18,7 @@ impl Message {
     /// Reads a request. `None` if the connection ends before it.
     pub fn request(stream: &mut TcpStream) -> io::Result<Option<Self>> {
         let Some(mut message) = Self::head(stream)? else { return Ok(None) };
-        let length = message.header("content-length").map_or(Ok(0), |length| length.parse());
+        let length = message.header("content-length").map_or(Ok(0), str::parse);
         message.take(stream, length.map_err(io::Error::other)?)?;
         Ok(Some(message))
     }

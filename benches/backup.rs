@@ -20,7 +20,8 @@ use treehead::merkle::{Hash, RightEdge};
 use treehead::note::{KeyName, NoteSigner, SignatureType};
 use treehead::release::Facts;
 use treehead::store::{
-    BackedUp, Backup, Batch, DiskStore, Layout, MAX_BATCH_ENTRIES, OpenOptions, Store as _, discard_tree,
+    BackedUp, Backup, Batch, DiskStore, JournalToCopy, Layout, MAX_BATCH_ENTRIES, OpenOptions, Store as _,
+    discard_tree,
 };
 
 const ORIGIN: &str = "bench.example/log";
@@ -110,7 +111,9 @@ fn fill(dir: &Path, leaves: u64) {
 
 fn back_up(log: &Path, out: &Path, now: u64, all: bool) -> BackedUp {
     let (key, io) = (signer().public().clone(), Arc::new(RealDisk));
-    Backup { log, out, key: &key, files: &[], io, all, now, progress: &|_, _| () }.run().expect("a backup")
+    let from = &JournalToCopy::new(log, &key, io.clone());
+    let backup = Backup { log, from, out, key: &key, files: &[], io, all, now, progress: &|_, _| () };
+    backup.run().expect("a backup")
 }
 
 fn hash_files(log: &Path) {

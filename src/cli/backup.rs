@@ -3,6 +3,7 @@
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::config::Config;
 use super::exit::{CliResult, Failure};
@@ -12,8 +13,10 @@ use super::output::{self, GREEN};
 use crate::clock;
 use crate::disk::RealDisk;
 use crate::merkle::TreeSize;
+use crate::note::NoteKey;
 use crate::server::PROFILE_FILE;
-use crate::store::{Backup, Companion};
+use crate::store::bucket::BucketToCopy;
+use crate::store::{Backup, BackupSource, Companion, JournalToCopy, OpenOptions};
 
 /// Copy a log, also while it is served, and check the copy
 #[derive(Debug, clap::Args)]
@@ -24,7 +27,8 @@ Examples:
 
 Works while the log is served. Run again, it copies what is new. It is read back and re-hashed up
 to the signed root before the backup counts, and so is a part of what was there already: all of it
-within a month, or now with --all. `treehead restore` makes a log of it.")]
+within a month, or now with --all. `treehead restore` makes a log of it. A log in a bucket is
+backed up in the same way, from its batches; nothing is written to the bucket.")]
 pub struct Args {
     /// Directory of the log
     pub dir: PathBuf,
@@ -66,7 +70,8 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     if args.with_key {
         config.signer()?;
     }
-    if let Some(path) = config.witnesses_elsewhere() {
+    let authorities = config.bucket.as_ref().and_then(|bucket| bucket.options.ca_file.clone());
+    for path in config.witnesses_elsewhere().into_iter().chain(authorities) {
         output::say(&format!("{} is not in the backup: keep a copy of it elsewhere", path.display()));
     }
     let mut companions: Vec<Companion<'_>> = COMPANIONS.map(|name| Companion { name, secret: false }).into();
@@ -74,10 +79,11 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     let secrets = secrets_of(&args.dir).0;
     companions
         .extend(secrets.into_iter().filter(|_| args.with_key).map(|name| Companion { name, secret: true }));
+    let from = source(&config, &key)?;
     let done = output::with_progress("backing up", "entries", |progress| {
-        let (log, out, io) = (&args.dir, &args.out, std::sync::Arc::new(RealDisk));
-        let (all, now) = (args.all, clock::now());
-        Ok(Backup { log, out, key: &key, files: &companions, io, all, now, progress }.run()?)
+        let (log, out, io) = (&args.dir, &args.out, Arc::new(RealDisk));
+        let (all, now, from) = (args.all, clock::now(), from.as_ref());
+        Ok(Backup { log, from, out, key: &key, files: &companions, io, all, now, progress }.run()?)
     })?;
     let (there, lost) = secrets_of(&args.out);
     let has_key = lost.is_empty();
@@ -119,6 +125,16 @@ pub fn run(args: &Args, json: bool) -> CliResult {
         done.head.head.root.to_base64(),
     );
     output::result(json, &object, &lines)
+}
+
+/// The log's batches and heads.
+fn source(config: &Config, key: &NoteKey) -> Result<Box<dyn BackupSource>, Failure> {
+    let Some(bucket) = &config.bucket else {
+        return Ok(Box::new(JournalToCopy::new(&config.dir, key, Arc::new(RealDisk))));
+    };
+    let (objects, has_witnesses) = (bucket.client()?, config.witnesses()?.is_some());
+    let segment_bytes = OpenOptions::new(key.name().as_str()).segment_bytes;
+    Ok(Box::new(BucketToCopy::new(objects, key, has_witnesses, segment_bytes, Arc::new(RealDisk))))
 }
 
 fn segments(count: u64) -> String {

@@ -89,6 +89,11 @@ impl BucketSettings {
         }))
     }
 
+    /// The bucket, to read from it.
+    pub fn client(&self) -> Result<Arc<dyn Objects>, Failure> {
+        Ok(Arc::new(S3::open(&self.address, &self.options)?))
+    }
+
     /// Opens the bucket, with the credentials that S3's tools take, and refuses a store that does not keep the promises that
     /// a log rests on.
     pub fn open(&self) -> Result<Arc<dyn Objects>, Failure> {

@@ -38,6 +38,7 @@ mod repair;
 mod restore;
 mod serve;
 mod serving;
+mod settings;
 mod signals;
 mod signers;
 mod sources;

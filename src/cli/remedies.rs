@@ -226,6 +226,13 @@ impl From<StoreError> for Failure {
                     ". Without a source: the newest .tlog-proof of this log that anybody has ends with a checkpoint."
                 ),
             ),
+            StoreError::Chain(e) if e.is_damage() => (
+                "bucket-damaged",
+                concat!(
+                    repair!(),
+                    ". For a log in a bucket, it needs a source only if no bundle has the entries."
+                ),
+            ),
             _ => return Self::CouldNotTell(run_again(message)),
         };
         Self::refused(code, message, advice)

@@ -1,47 +1,71 @@
 //! `treehead repair`: makes a sound journal from what is left and what others have.
 
+mod of_bucket;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
 
+pub use of_bucket::witnessed;
+
 use super::backup::check_different;
 use super::config::Config;
-use super::exit::CliResult;
+use super::exit::{CliResult, Failure};
+use super::object_store::StoreArgs;
 use super::output::{self, GREEN};
 use super::sources;
 use crate::disk::RealDisk;
-use crate::store::{CheckpointWas, OpenOptions, Repair, Repaired};
+use crate::store::{CheckpointWas, OpenOptions, Repair, Repaired, backup_marker};
 
 /// Mend a damaged log with entries of a backup, an export or a mirror
+#[allow(clippy::doc_markdown, reason = "help is plain text")]
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   treehead repair mylog --from /backup/mylog
   treehead repair mylog --from /var/www/log                      an export
   treehead repair mylog --from https://mirror.example.com/log    any tlog-tiles log or mirror
+  treehead repair mylog                                          a log in a bucket, from its bundles
 
 The server must not run. What checks of the log's own journal is kept, the rest is fetched, and all
 of it is compared with the signed root before anything is replaced. The old journal stays beside the
-new one.")]
+new one.
+
+Of a log in a bucket, batches that are lost or damaged are made again from entry bundles, those in
+the bucket or in this server's cache, or from SOURCE; tiles are made from the batches.")]
 pub struct Args {
     /// Directory of the log
     pub dir: PathBuf,
-    /// A backup, another copy of the log's directory, an export, or the address of a log or mirror
-    #[arg(long, value_name = "DIR|URL")]
-    pub from: String,
+    /// A backup, another copy of the log's directory, an export, or the address of a log or mirror; a log in a bucket may need
+    /// none
+    #[arg(long, value_name = "DIR|URL|s3://BUCKET/PREFIX")]
+    pub from: Option<String>,
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 pub fn run(args: &Args, json: bool) -> CliResult {
-    check_different(&args.dir, Path::new(&args.from))?;
+    if let Some(from) = &args.from {
+        check_different(&args.dir, Path::new(from))?;
+    }
     let config = Config::load(&args.dir)?;
     let key = config.vkey()?;
-    let mut source = sources::open(&args.from, &key)?;
+    let source = args.from.as_ref().map(|from| sources::open(from, &args.store, &key)).transpose()?;
+    if config.bucket.is_some() && !backup_marker(&args.dir).exists() {
+        return of_bucket::run(args, &config, &key, source, json);
+    }
+    let (Some(from), Some(mut source)) = (&args.from, source) else {
+        return Err(Failure::Usage(
+            "--from: expected a backup, an export or an address; only a log in a bucket may need none"
+                .to_owned(),
+        ));
+    };
     let done = output::with_progress("repairing", "entries", |progress| {
         let repair = Repair {
             dir: &args.dir,
             key: &key,
-            from: &args.from,
+            from,
             from_head: source.head.take(),
             io: Arc::new(RealDisk),
             segment_bytes: OpenOptions::new(config.origin.as_str()).segment_bytes,
@@ -49,16 +73,20 @@ pub fn run(args: &Args, json: bool) -> CliResult {
         };
         Ok(repair.run(source.entries.as_mut())?)
     })?;
-    tell(args, json, &done)
+    tell(args, from, json, &done)
 }
 
-fn tell(args: &Args, json: bool, done: &Repaired) -> CliResult {
-    let (dir, from, head) = (args.dir.display(), &args.from, &done.head.head);
-    let checkpoint = match done.checkpoint {
+/// The state of the checkpoint before, for machines.
+const fn was(checkpoint: CheckpointWas) -> &'static str {
+    match checkpoint {
         CheckpointWas::Current => "current",
         CheckpointWas::Older => "older",
         CheckpointWas::Lost => "lost",
-    };
+    }
+}
+
+fn tell(args: &Args, from: &str, json: bool, done: &Repaired) -> CliResult {
+    let (dir, head, checkpoint) = (args.dir.display(), &done.head.head, was(done.checkpoint));
     let counts = done.journal.unwrap_or_default();
     let kept_as = done.kept_as.as_ref().map(|path| path.display().to_string());
     let object = json!({

@@ -1,5 +1,7 @@
 //! `treehead restore`: makes a log of a backup, unless that would lose entries.
 
+mod into_bucket;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::backup::{COMPANIONS, check_different};
+use super::bucket::BucketArgs;
 use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::files;
@@ -17,13 +20,18 @@ use super::output::{self, GREEN};
 use crate::disk::RealDisk;
 use crate::merkle::TreeSize;
 use crate::note::NoteKey;
+use crate::store::bucket::Mended;
 use crate::store::{OpenOptions, Restore, Restored, backup_marker};
 
 /// Make a log of a backup; never in place of a newer one
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
+Examples:
   treehead restore /backup/mylog mylog
+  treehead restore /backup/mylog mylog --store s3://releases/log    into a new prefix of a bucket
+  treehead restore /backup/mylog mylog    mylog is a server's directory: into the bucket that it names
+
+Into the bucket of the log itself, missing batches are appended, and nothing is replaced.
 
 A backup is older than what the world has seen. Before the restored log is served, bring it up to
 that:
@@ -33,10 +41,17 @@ pub struct Args {
     pub backup: PathBuf,
     /// Directory of the log: new, empty, or an older state of the same log
     pub dir: PathBuf,
+    #[command(flatten)]
+    pub bucket: BucketArgs,
+    /// Make a log in DIR of the backup of a log in a bucket; its servers must not run any more
+    #[arg(long, conflicts_with = "address")]
+    pub to_directory: bool,
 }
 
 /// Largest file of a log beside its journal: the publishers of a large vendor.
 const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
+/// The file with the settings.
+const SETTINGS: &str = "treehead.toml";
 
 pub fn run(args: &Args, json: bool) -> CliResult {
     check_different(&args.backup, &args.dir)?;
@@ -48,11 +63,21 @@ pub fn run(args: &Args, json: bool) -> CliResult {
         Err(e) => return Err(Failure::io("list", &args.dir, &e)),
     };
     let done = if occupied { into_log(args, &key)? } else { into_new(args, &backup, &key)? };
-    tell(args, json, &backup, &done)
+    match done {
+        Done::Directory(done) => tell(args, json, &backup, &done),
+        Done::Bucket(name, done) => into_bucket::tell(args, json, &backup, &name, &done),
+    }
 }
 
-/// Restores into an existing log: its settings stay, its journal may only grow.
-fn into_log(args: &Args, key: &NoteKey) -> Result<Restored, Failure> {
+/// A restore that is done.
+enum Done {
+    Directory(Restored),
+    /// With the bucket's name.
+    Bucket(String, Box<Mended>),
+}
+
+/// Restores into an existing log: its settings stay, its journal, or its chain in a bucket, may only grow.
+fn into_log(args: &Args, key: &NoteKey) -> Result<Done, Failure> {
     if backup_marker(&args.dir).exists() {
         let message = format!("{} is a backup, and can't become a log", args.dir.display());
         return Err(Failure::refused(
@@ -68,22 +93,41 @@ fn into_log(args: &Args, key: &NoteKey) -> Result<Restored, Failure> {
         let message = format!("{dir} is another log: expected the key {key}, saw {seen}");
         return Err(Failure::refused("other-log", message, "Nothing was changed; choose another directory."));
     }
-    journal(&args.backup, &args.dir, key)
+    let asked = args.bucket.settings()?;
+    match (&config.bucket, asked) {
+        (Some(bucket), asked)
+            if !args.to_directory && asked.as_ref().is_none_or(|asked| asked.address == bucket.address) =>
+        {
+            into_bucket::run(args, &config, bucket, key)
+        }
+        (None, None) => Ok(Done::Directory(journal(&args.backup, &args.dir, key)?)),
+        _ => Err(Failure::Usage(format!(
+            "{} is a log already, and a restore leaves it where its settings say: `treehead move` moves it",
+            args.dir.display()
+        ))),
+    }
 }
 
 /// Restores into a directory that appears whole or not at all.
-fn into_new(args: &Args, backup: &Config, key: &NoteKey) -> Result<Restored, Failure> {
+fn into_new(args: &Args, backup: &Config, key: &NoteKey) -> Result<Done, Failure> {
+    let bucket = into_bucket::settings(args, backup)?;
     new_dir::whole(&args.dir, |new| {
         let secrets = [ED25519, ML_DSA].into_iter().chain(NEXT).map(|pair| pair.secret);
         let secrets: Vec<&str> = secrets.collect();
         for name in COMPANIONS.into_iter().chain(backup.witnesses_file()).chain(secrets.iter().copied()) {
             let (from, to) = (args.backup.join(name), new.join(name));
             if from.exists() {
-                let bytes = Zeroizing::new(files::read(&from, "a file of the backup", MAX_FILE_BYTES)?);
+                let mut bytes = Zeroizing::new(files::read(&from, "a file of the backup", MAX_FILE_BYTES)?);
+                if name == SETTINGS {
+                    bytes = into_bucket::settings_file(bytes, args, backup, bucket.as_ref())?;
+                }
                 files::create_new(&to, &bytes, if secrets.contains(&name) { 0o600 } else { 0o644 })?;
             }
         }
-        journal(&args.backup, new, key)
+        match &bucket {
+            None => Ok(Done::Directory(journal(&args.backup, new, key)?)),
+            Some(bucket) => into_bucket::run(args, backup, bucket, key),
+        }
     })
 }
 

@@ -27,7 +27,6 @@ pub(super) fn check_prefix(prefix: &str) -> Result<String, ClientError> {
 }
 
 /// Returns true for an `http` or `https` URL without query.
-#[cfg(any(feature = "cli", feature = "server"))]
 pub(crate) fn is_address(prefix: &str) -> bool {
     check_prefix(prefix).is_ok()
 }

@@ -1,9 +1,11 @@
 //! Settings of a client: time limits, tries, and the contact that it names.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::agent::{NAME, agent, check_prefix};
 use super::gate::Gate;
+use super::holders::Holders;
 use super::patience::{OnPause, Patience};
 use super::{ClientError, LogClient};
 use crate::format::quote;
@@ -136,8 +138,10 @@ impl LogClientBuilder {
             }
             name += &format!(" ({})", contact.trim());
         }
-        let agent = agent(&prefix, self.timeout, self.connect_timeout, &name)?;
+        let (timeout, connect_timeout, patience) = (self.timeout, self.connect_timeout, self.patience);
+        let agent = agent(&prefix, timeout, connect_timeout, &name)?;
         let (gate, on_pause) = (self.at_once.map(Gate::new), self.on_pause.clone());
-        Ok(LogClient { agent, prefix, timeout: self.timeout, patience: self.patience, gate, on_pause })
+        let holders = Arc::new(Holders::new(timeout, connect_timeout, name));
+        Ok(LogClient { agent, prefix, timeout, patience, gate, on_pause, holders })
     }
 }

@@ -150,6 +150,11 @@ pub enum ProblemCode {
     SequenceTaken,
     /// The log does not know the publisher's key.
     UnknownPublisher,
+    /// The server stands by while another one appends to the log.
+    Standby {
+        /// The URL at which the other one takes entries, as the server says.
+        holder: Option<String>,
+    },
     /// Any other code: lower-case letters and hyphens.
     Other(String),
 }
@@ -161,6 +166,7 @@ impl ProblemCode {
             "rolled-back" => Self::RolledBack,
             "sequence-taken" => Self::SequenceTaken,
             "unknown-publisher" => Self::UnknownPublisher,
+            "standby" => Self::Standby { holder: None },
             other if is_code(other) => Self::Other(text),
             _ => return None,
         })
@@ -173,6 +179,7 @@ impl ProblemCode {
             Self::RolledBack => "rolled-back",
             Self::SequenceTaken => "sequence-taken",
             Self::UnknownPublisher => "unknown-publisher",
+            Self::Standby { .. } => "standby",
             Self::Other(code) => code,
         }
     }

@@ -1,11 +1,13 @@
 //! Requests to one log: capped, timed, and tried again where that helps.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::Agent;
 
 use super::ClientError;
 use super::gate::{Gate, Pass};
+use super::holders::{Holders, follow_up, holder_of};
 use super::patience::{OnPause, Patience, Tries};
 use super::response::{Admit, Fetched, read, read_admitted};
 use crate::checkpoint::{self, Checkpoint, LogSigned, SignsFor};
@@ -24,6 +26,7 @@ pub struct LogClient {
     pub(super) patience: Patience,
     pub(super) gate: Option<Gate>,
     pub(super) on_pause: Option<OnPause>,
+    pub(super) holders: Arc<Holders>,
 }
 
 /// A head that was requested past caches.
@@ -92,14 +95,27 @@ impl LogClient {
     /// Posts a body and reads at most `limit` bytes of the answer. Tries again if that may help:
     /// an entry sent twice is in the log once.
     ///
+    /// A server that stands by names the one that appends. Each try sends the body there once, and never further. What the
+    /// caller checks in an answer, it checks in that one, too.
+    ///
     /// # Errors
     /// [`ClientError`].
     pub fn post(&self, path: &str, accept: &str, body: &[u8], limit: usize) -> Result<Vec<u8>, ClientError> {
+        let send = |agent: &Agent, url: &str, most: Duration| {
+            let request = agent.post(url).header("Accept", accept);
+            read(url, limit, request.config().timeout_global(Some(most)).build().send(body))
+        };
         let url = self.url(path);
         self.with_retries(|most| {
             let _pass = self.pass();
-            let request = self.agent.post(&url).header("Accept", accept);
-            read(&url, limit, request.config().timeout_global(Some(most)).build().send(body))
+            let refused = match send(&self.agent, &url, most) {
+                Err(refused) => refused,
+                answer => return answer,
+            };
+            let Some(holder) = holder_of(&refused, &self.prefix) else { return Err(refused) };
+            let url = format!("{holder}/{}", path.trim_start_matches('/'));
+            let answer = self.holders.agent(&holder).and_then(|agent| send(&agent, &url, most));
+            answer.map_err(|error| follow_up(refused, error))
         })
     }
 

@@ -15,6 +15,7 @@ mod file;
 mod flow;
 mod gate;
 mod gossip;
+mod holders;
 mod http;
 mod numbering;
 mod patience;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use ureq::Timeout;
 use ureq::http::Response;
 
+use super::agent::is_address;
 use super::proxy::proxy_for;
 use super::retry_after::retry_after;
 use super::{ClientError, NetworkFault, ProblemCode, RefusedEntry};
@@ -25,6 +26,7 @@ struct ProblemText {
     detail: Option<String>,
     entry: Option<usize>,
     entry_detail: Option<String>,
+    holder: Option<String>,
 }
 
 /// Decides whether an answer may use this many bytes of memory in all, given the length that its header promises, if
@@ -143,7 +145,10 @@ pub(crate) fn refused(url: &str, status: u16, body: &[u8], retry_after: Option<u
         let detail = problem.entry_detail.map_or_else(|| detail.clone(), |detail| printable(&detail));
         Box::new(RefusedEntry { at, detail })
     });
-    let code = problem.code.and_then(ProblemCode::parse);
+    let mut code = problem.code.and_then(ProblemCode::parse);
+    if let Some(ProblemCode::Standby { holder }) = &mut code {
+        *holder = problem.holder.filter(|url| is_address(url));
+    }
     ClientError::Status { url: url.to_owned(), status, code, detail, retry_after, entry }
 }
 

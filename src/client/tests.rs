@@ -65,6 +65,61 @@ fn redirects_are_not_followed() {
     assert!(matches!(error, ClientError::Status { status: 302, .. }), "{error}");
 }
 
+/// The refusal of a server that stands by.
+fn standby(holder: &str) -> Vec<u8> {
+    let problem =
+        format!("{{\"code\":\"standby\",\"detail\":\"another one appends\",\"holder\":\"{holder}\"}}");
+    response("503 Service Unavailable", "Retry-After: 1\r\n", problem.as_bytes())
+}
+
+#[test]
+fn a_server_that_stands_by_leads_to_the_one_that_appends_and_no_further() {
+    let once =
+        |url: &str| LogClient::builder().tries(1).build(url).unwrap().post("add", "*/*", b"entry", 100);
+    let holder = server(response("200 OK", "", b"7"));
+    assert_eq!(once(&server(standby(&holder))).unwrap(), b"7");
+    // What the other one says is the answer.
+    let refuses = server(response("409 Conflict", "", b"{\"code\":\"sequence-taken\",\"detail\":\"taken\"}"));
+    let error = once(&server(standby(&refuses))).unwrap_err();
+    assert!(error.is_sequence_taken(), "{error}");
+    // Two that name each other, or a third one.
+    let third = server(response("200 OK", "", b"8"));
+    let error = once(&server(standby(&server(standby(&third))))).unwrap_err();
+    assert!(error.is_temporary(), "{error}");
+    // One that is gone: another one takes over soon.
+    let error = once(&server(standby("http://127.0.0.1:1"))).unwrap_err();
+    assert!(
+        error.is_temporary() && error.to_string().contains("another one appends; the server that"),
+        "{error}"
+    );
+    // A second try follows again.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for holder in ["http://127.0.0.1:1", &server(response("200 OK", "", b"9"))] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 2_000]).unwrap();
+            stream.write_all(&standby(holder)).unwrap();
+        }
+    });
+    assert_eq!(LogClient::new(&url).unwrap().post("add", "*/*", b"entry", 100).unwrap(), b"9");
+}
+
+#[test]
+fn an_entry_is_not_sent_on_without_tls_if_it_came_with_it() {
+    let refused = |holder: &str| {
+        let body = format!("{{\"code\":\"standby\",\"detail\":\"\",\"holder\":\"{holder}\"}}");
+        super::response::refused("https://log/add", 503, body.as_bytes(), Some(1))
+    };
+    let led = |asked: &str, holder: &str| super::holders::holder_of(&refused(holder), asked);
+    assert_eq!(led("https://log", "https://b.example/log/").as_deref(), Some("https://b.example/log"));
+    assert_eq!(led("http://log", "http://b.example").as_deref(), Some("http://b.example"));
+    assert_eq!(led("https://log", "http://b.example"), None);
+    for other in ["https://log/", "ftp://b", "", "b.example", "https://b.example/?x=1"] {
+        assert_eq!(led("https://log", other), None, "{other}");
+    }
+}
+
 #[test]
 fn answers_that_end_early_are_no_answers() {
     let mut cut = response("200 OK", "", b"0123456789");

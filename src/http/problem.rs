@@ -130,7 +130,7 @@ problem_table! {
 
 impl IntoResponse for RequestError {
     fn into_response(self) -> Response {
-        render(self.row(), self.to_string(), None)
+        render(self.row(), self.to_string(), Particulars::default())
     }
 }
 
@@ -147,13 +147,23 @@ struct ProblemDocument<'a> {
     /// The problem of that entry, without the rest of the batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     entry_detail: Option<String>,
+    /// The server that takes the request instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holder: Option<String>,
+}
+
+/// What only some problems say besides the rest.
+#[derive(Debug, Default)]
+pub struct Particulars {
+    /// The entry of a batch that the problem is about, and the problem of that entry alone.
+    pub entry: Option<(usize, String)>,
+    /// The URL of the server that takes the request instead.
+    pub holder: Option<String>,
 }
 
 /// Renders an error as a problem document, and logs it if it is internal.
-///
-/// `entry` is the entry of a batch that it is about, and the problem of that entry alone.
-pub fn render(row: Row, detail: String, entry: Option<(usize, String)>) -> Response {
-    let (entry, entry_detail) = entry.unzip();
+pub fn render(row: Row, detail: String, particulars: Particulars) -> Response {
+    let (entry, entry_detail) = particulars.entry.unzip();
     let (status, code) = row.outcome;
     if status == StatusCode::INTERNAL_SERVER_ERROR {
         log_failure(code, &detail);
@@ -166,6 +176,7 @@ pub fn render(row: Row, detail: String, entry: Option<(usize, String)>) -> Respo
         detail,
         entry,
         entry_detail,
+        holder: particulars.holder,
     };
     let answer = cache::answer("application/problem+json", cache::NEVER, to_json(&document));
     let mut answer = (status, answer).into_response();

@@ -238,12 +238,14 @@ impl Run {
         self.append.answered(ask, answer, now - self.pace.start(), &mut measured);
     }
 
-    /// Counts an answer that is an error. If nothing was ever accepted, the run ends: nothing else will be.
+    /// Counts an answer that is an error. If nothing was ever accepted, the run ends: nothing else will be, and a server
+    /// that stands by names the one to measure.
     fn count_refusal(&self, answer: &Answer) {
         let error = refused(&self.url, answer.status, &answer.body, answer.retry_after);
         let mut measured = self.measured.borrow_mut();
         measured.errors.count(Some(answer.status), error.problem_code().map(ProblemCode::as_str));
-        if measured.answered == 0 && answer.status < 500 && answer.status != 408 {
+        let stands_by = matches!(error.problem_code(), Some(ProblemCode::Standby { .. }));
+        if measured.answered == 0 && (stands_by || answer.status < 500 && answer.status != 408) {
             *self.refused.borrow_mut() = Some(error);
             self.stop();
         }

@@ -7,7 +7,7 @@ use crate::checkpoint::CheckpointError;
 use crate::format::FormatError;
 use crate::http::RequestError;
 use crate::http::outcomes::Outcome;
-use crate::http::problem::{problem_table, render};
+use crate::http::problem::{Particulars, problem_table, render};
 use crate::note::NoteError;
 use crate::proof::fork::EvidenceError;
 
@@ -89,6 +89,6 @@ impl From<CheckpointError> for GossipError {
 
 impl IntoResponse for GossipError {
     fn into_response(self) -> Response {
-        render(self.row(), self.to_string(), None)
+        render(self.row(), self.to_string(), Particulars::default())
     }
 }

@@ -23,6 +23,9 @@ pub struct LogHealth {
     /// `holder` or `standby`, if several servers may serve the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
+    /// The URL of the server that appends, if this one stands by and knows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holder: Option<String>,
     /// The state of the witnesses, if the log has any.
     #[serde(skip_serializing_if = "Option::is_none")]
     witnessing: Option<WitnessingHealth>,
@@ -59,6 +62,7 @@ pub async fn healthz(State(log): State<Log>) -> (StatusCode, Json<LogHealth>) {
         published_size: published.checkpoint.size.get(),
         published_seconds_ago: published.at.elapsed().as_secs(),
         role: Some(log.sequencer().figures().role).filter(|role| *role != Role::Alone).map(Role::as_str),
+        holder: log.holder(),
         witnessing,
         faults,
         warnings: log.warnings(),

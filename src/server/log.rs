@@ -4,6 +4,8 @@ use std::io;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(feature = "bucket")]
+use std::sync::Weak;
 
 use tokio::sync::Semaphore;
 
@@ -28,7 +30,7 @@ use crate::proof::ProofFile;
 use crate::release::{Profile, Publishers};
 use crate::sequencer::{CosignersFactory, Options, Published, Sequencer, StartError};
 #[cfg(feature = "bucket")]
-use crate::store::bucket::{BucketOptions, BucketStore, recognise};
+use crate::store::bucket::{BucketOptions, BucketStore, LeaseKeeper, LeaseState, recognise};
 use crate::store::{DiskStore, OpenOptions, Store, StoreError, StoreReader};
 
 /// The place of a log.
@@ -94,9 +96,11 @@ pub(super) struct LogInner {
     nobody: Arc<Publishers>,
     policy: Policy,
     sequencer: Sequencer,
-    /// The bucket that the log is in, if it is in one.
+    /// The bucket that the log is in, if it is in one, and the lease.
     #[cfg(feature = "bucket")]
     objects: Option<Arc<dyn Objects>>,
+    #[cfg(feature = "bucket")]
+    lease: Option<Weak<LeaseKeeper>>,
     pub(super) admission: Admission,
     /// Refused submissions by outcome.
     pub(super) refusals: Outcomes,
@@ -138,6 +142,8 @@ impl Log {
             Storage::Directory => None,
             Storage::Bucket(bucket) => Some(bucket.objects.clone()),
         };
+        #[cfg(feature = "bucket")]
+        let mut lease = None;
         let store: Box<dyn Store> = match config.storage {
             Storage::Directory => Box::new(DiskStore::open(&config.dir, open).map_err(StartError::from)?),
             #[cfg(feature = "bucket")]
@@ -153,7 +159,9 @@ impl Log {
                         .map_err(StoreError::from)
                         .map_err(StartError::from)?
                 };
-                Box::new(BucketStore::open(&config.dir, bucket).map_err(StartError::from)?)
+                let store = BucketStore::open(&config.dir, bucket).map_err(StartError::from)?;
+                lease = store.lease();
+                Box::new(store)
             }
         };
         if kept.is_none() {
@@ -175,6 +183,8 @@ impl Log {
             sequencer,
             #[cfg(feature = "bucket")]
             objects,
+            #[cfg(feature = "bucket")]
+            lease,
             admission,
             refusals,
             searches,
@@ -223,7 +233,7 @@ impl Log {
     pub(super) fn warnings(&self) -> Vec<String> {
         let quorum = self.sequencer().cosigners().and_then(|cosigners| cosigners.warning());
         let publishers = self.inner.publishers.as_deref().and_then(WatchedFile::warning);
-        quorum.into_iter().chain(publishers).collect()
+        quorum.into_iter().chain(publishers).chain(self.lease_warning()).collect()
     }
 
     /// The sequencer, which appends entries.
@@ -236,6 +246,28 @@ impl Log {
     #[cfg(feature = "bucket")]
     pub(super) fn objects(&self) -> Option<&dyn Objects> {
         self.inner.objects.as_deref()
+    }
+
+    /// The state of the lease, if several servers may serve the log.
+    #[cfg(feature = "bucket")]
+    pub(super) fn lease(&self) -> Option<LeaseState> {
+        Some(self.inner.lease.as_ref()?.upgrade()?.state())
+    }
+
+    /// The URL of the server that appends, if this one stands by and knows it.
+    pub(super) fn holder(&self) -> Option<String> {
+        #[cfg(feature = "bucket")]
+        return self.lease()?.holder;
+        #[cfg(not(feature = "bucket"))]
+        None
+    }
+
+    /// The failure of the last request about the lease, as a warning.
+    fn lease_warning(&self) -> Option<String> {
+        #[cfg(feature = "bucket")]
+        return self.lease()?.error.map(|error| format!("the lease can't be read or renewed: {error}"));
+        #[cfg(not(feature = "bucket"))]
+        None
     }
 
     /// Commits and publishes everything that was accepted, and refuses further entries.

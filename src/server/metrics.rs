@@ -1,5 +1,8 @@
 //! `GET /metrics` for Prometheus. docs/http.md lists the metrics.
 
+#[cfg(feature = "bucket")]
+use std::time::Instant;
+
 use axum::extract::State;
 
 use super::Log;
@@ -7,6 +10,8 @@ use super::Log;
 use crate::bucket::{Counts, LATENCY_BOUNDS_MS, Operation, Requests};
 use crate::http::exposition::Exposition;
 use crate::sequencer::{CosignerStatus, Figures, Published, Role, Trouble};
+#[cfg(feature = "bucket")]
+use crate::store::bucket::LeaseState;
 
 pub async fn metrics(State(log): State<Log>) -> Exposition {
     let (published, figures) = (log.published(), log.sequencer().figures());
@@ -19,6 +24,10 @@ pub async fn metrics(State(log): State<Log>) -> Exposition {
     #[cfg(feature = "bucket")]
     if let Some(objects) = log.objects() {
         requests(&mut out, objects.requests());
+    }
+    #[cfg(feature = "bucket")]
+    if let Some(state) = log.lease() {
+        lease(&mut out, &state);
     }
     let mut faults = out.gauge("treehead_log_fault", "Whether this kind of fault lasts, as in /healthz.");
     for kind in Trouble::ALL {
@@ -93,6 +102,22 @@ fn requests(out: &mut Exposition, requests: &Requests) {
             classes.with(&[("operation", operation.as_str()), ("ms", &bound)], within);
         }
     }
+}
+
+/// The lease: who appends, by this server's own clock.
+#[cfg(feature = "bucket")]
+fn lease(out: &mut Exposition, state: &LeaseState) {
+    let left = state.held_until.map(|until| until.saturating_duration_since(Instant::now()).as_millis());
+    out.gauge(
+        "treehead_lease_left_milliseconds",
+        "Time until this server's lease runs out unless it is renewed; 0 without it.",
+    )
+    .is(left.unwrap_or_default());
+    out.gauge("treehead_lease_term", "Number of the present holder: one more with each that takes over.")
+        .is(state.term);
+    out.counter("treehead_lease_errors_total", "Requests about the lease that failed.").is(state.errors);
+    out.gauge("treehead_lease_failing", "Whether the last request about the lease failed.")
+        .is(state.error.is_some());
 }
 
 fn submissions(out: &mut Exposition, log: &Log, figures: &Figures) {

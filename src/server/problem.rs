@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::format::{FormatError, quote};
 use crate::http::RequestError;
-use crate::http::problem::{log_failure, problem_table, render};
+use crate::http::problem::{Particulars, log_failure, problem_table, render};
 use crate::merkle::{LeafIndex, TreeSize};
 use crate::release::{StatementError, WithdrawalError};
 use crate::sequencer::{RETRY_AFTER, SubmitError};
@@ -192,11 +192,13 @@ impl IntoResponse for Problem {
         if matches!(self, Self::Store(_) | Self::SequenceUnknown { .. }) {
             log_failure(row.outcome.1, &self.to_string());
         }
-        let entry = match &self {
-            Self::InBatch { at, problem } => Some((*at, problem.to_string())),
-            _ => None,
-        };
-        render(row, self.to_string(), entry)
+        let mut particulars = Particulars::default();
+        match &self {
+            Self::InBatch { at, problem } => particulars.entry = Some((*at, problem.to_string())),
+            Self::Submit(SubmitError::Standby { holder, .. }) => particulars.holder.clone_from(holder),
+            _ => {}
+        }
+        render(row, self.to_string(), particulars)
     }
 }
 

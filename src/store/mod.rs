@@ -17,10 +17,10 @@ use std::time::Instant;
 
 pub use derived::index::{IndexUse, SearchPage};
 pub use disk::{
-    BackedUp, Backup, CheckpointWas, Companion, CopyError, Counts, DiskStore, EntrySource, Export,
-    ExportError, ExportSource, Exported, Fsck, FsckError, INDEX_BYTES, JournalSource, Layout, OpenOptions,
-    Record, Repair, Repaired, Restore, Restored, Scan, SledSeen, Sound, backup_marker, check_backup,
-    discard_tree,
+    BackedUp, Backup, BackupSource, CheckpointWas, Companion, CopyError, Counts, DiskStore, EntrySource,
+    Export, ExportError, ExportSource, Exported, Fsck, FsckError, Heads, INDEX_BYTES, JournalSource,
+    JournalToCopy, Layout, OpenOptions, Record, Repair, Repaired, Restore, Restored, Scan, SledSeen, Sound,
+    backup_marker, check_backup, discard_tree,
 };
 pub use error::StoreError;
 pub use signed_head::{SignedHead, check_holds, read_signed};

@@ -10,7 +10,7 @@ use super::ledger::LedgerError;
 use crate::checkpoint::CheckpointError;
 use crate::format::FormatError;
 use crate::http::outcomes::Outcome;
-use crate::http::problem::{problem_table, render};
+use crate::http::problem::{Particulars, problem_table, render};
 use crate::http::{RequestError, cache};
 use crate::merkle::{ProofError, TreeSize};
 use crate::note::NoteError;
@@ -149,6 +149,6 @@ impl IntoResponse for WitnessError {
             let answer = cache::answer(SIZE_MEDIA_TYPE, cache::NEVER, print_size(latest));
             return (row.outcome.0, answer).into_response();
         }
-        render(row, self.to_string(), None)
+        render(row, self.to_string(), Particulars::default())
     }
 }

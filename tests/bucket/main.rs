@@ -13,6 +13,7 @@ mod crowd;
 mod cuts;
 mod faults;
 mod fleet;
+mod keeping;
 mod kit;
 mod oracle;
 mod promises;
@@ -40,6 +41,11 @@ fn main() -> ExitCode {
         commands::the_policy_keeps_batches_from_being_deleted,
         commands::partial_tiles_expire_and_nothing_else_does,
         cuts::three_servers_outlive_cuts_of_their_network,
+        keeping::a_backup_of_a_served_log_makes_logs_in_directories_and_buckets,
+        keeping::a_bucket_that_was_rolled_back_gets_the_rest_of_a_backup,
+        keeping::a_publisher_that_asks_the_standby_publishes_all_the_same,
+        keeping::every_kind_of_lost_object_is_made_again,
+        keeping::load_measures_the_server_that_appends,
         kit::the_probe_finds_a_store_that_keeps_its_promises,
         kit::objects_are_created_replaced_read_listed_and_deleted,
         kit::a_store_behind_tls_takes_unsigned_payloads,

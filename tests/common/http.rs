@@ -44,8 +44,9 @@ impl Reply {
         assert_eq!(self.header("cache-control"), Some("no-store"), "errors are not for caches");
         let body: Value = serde_json::from_slice(&self.body).expect("JSON");
         let fields = body.as_object().expect("an object").keys().map(String::as_str);
-        // RFC 9457 section 3.2: `entry` is an extension member, only present for a fault in a batch.
-        let fields: Vec<&str> = fields.filter(|field| !matches!(*field, "entry" | "entry_detail")).collect();
+        // RFC 9457 section 3.2: these are extension members, only present for a fault in a batch, or a server that stands by.
+        let fields: Vec<&str> =
+            fields.filter(|field| !matches!(*field, "entry" | "entry_detail" | "holder")).collect();
         assert_eq!(fields, ["code", "detail", "status", "title", "type"], "{self}");
         assert_eq!(body["code"], code, "{self}");
         assert_eq!(body["type"], format!("urn:treehead:problem:{code}"));

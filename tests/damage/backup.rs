@@ -11,8 +11,8 @@ use treehead::merkle::{Hash, RightEdge};
 use treehead::note::NoteKey;
 use treehead::server::Profile;
 use treehead::store::{
-    BackedUp, Backup, Companion, CopyError, Layout, OpenOptions, Restore, Restored, Store as _, StoreError,
-    check_backup,
+    BackedUp, Backup, Companion, CopyError, JournalToCopy, Layout, OpenOptions, Restore, Restored,
+    Store as _, StoreError, check_backup,
 };
 
 use crate::common::log::{self, Served, numbered};
@@ -34,7 +34,8 @@ fn back_up_at(
     io: Arc<dyn DiskIo>,
 ) -> Result<BackedUp, CopyError> {
     let files = [Companion { name: "log.vkey", secret: false }];
-    Backup { log, out, key, files: &files, io, all, now, progress: &|_, _| () }.run()
+    let from = &JournalToCopy::new(log, key, io.clone());
+    Backup { log, from, out, key, files: &files, io, all, now, progress: &|_, _| () }.run()
 }
 
 fn back_up(log: &Path, out: &Path) -> Result<BackedUp, CopyError> {

@@ -87,10 +87,12 @@ fn promtool(args: &[&str], input: &[u8]) -> Option<Output> {
 pub fn promtool_accepts_the_rules_and_all_metrics() -> Outcome {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     let file = |name: &str| docs.join(name).to_str().expect("text").to_owned();
-    let (rules, tests) = (file("monitor-rules.yml"), file("monitor-rules.test.yml"));
-    for args in [["check", "rules", &rules], ["test", "rules", &tests]] {
-        let Some(ran) = promtool(&args, b"") else { return ignored("there is no promtool", REQUIRED) };
-        assert!(ran.status.success(), "{ran:?}");
+    for rules in ["monitor-rules", "bucket-rules"] {
+        let (rules, tests) = (file(&format!("{rules}.yml")), file(&format!("{rules}.test.yml")));
+        for args in [["check", "rules", &rules], ["test", "rules", &tests]] {
+            let Some(ran) = promtool(&args, b"") else { return ignored("there is no promtool", REQUIRED) };
+            assert!(ran.status.success(), "{ran:?}");
+        }
     }
     let world = World::witnessed();
     let witness = world.serve_witness(1);

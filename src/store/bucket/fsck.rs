@@ -205,7 +205,8 @@ impl BucketFsck<'_> {
         Ok(checked)
     }
 
-    fn check(
+    /// Compares tiles with the bucket's, and writes those that are missing or wrong if it repairs.
+    pub(super) fn check(
         &self,
         expected: &[(Tile, Vec<u8>)],
         covered: TreeSize,
@@ -344,7 +345,7 @@ impl<'a> IndexCheck<'a> {
 
 /// The tiles that grow out of the batches.
 #[derive(Default)]
-struct Tiles {
+pub(super) struct Tiles {
     partial: PartialTiles,
     /// The bundle that is not full yet.
     bundle: Vec<u8>,
@@ -352,7 +353,7 @@ struct Tiles {
 
 impl Tiles {
     /// The tiles that become full with a batch, and the partial ones of a head that ends there.
-    fn grow(&mut self, batch: &Followed, ends_head: bool) -> Vec<(Tile, Vec<u8>)> {
+    pub fn grow(&mut self, batch: &Followed, ends_head: bool) -> Vec<(Tile, Vec<u8>)> {
         let (mut tiles, size) = (Vec::new(), batch.growth.edge.size());
         let full = |id| Tile::new(id, TILE_WIDTH).expect("256 is a width");
         let Ok(()) = self.partial.grow(&batch.growth, |id, hashes| {

@@ -65,16 +65,30 @@ pub fn make(
     if !objects.list(layout::BATCHES, "", 1)?.objects.is_empty() {
         return Err(taken());
     }
-    for (key, text) in texts(origin, profile) {
-        create(objects, key, text.as_bytes(), &TEXT)?;
-        expect(objects, key, &text)?;
-    }
+    name(objects, origin, profile)?;
     // With witnesses nobody is shown a head without its quorum; the empty one has none yet.
     let kind = if has_witnesses { HeadKind::Signed } else { HeadKind::Published };
     // A crash before this line leaves no log, and the same call goes on.
     create(objects, kind.as_str(), signed, &layout::HEAD)?;
     let head = objects.get(kind.as_str(), signed.len())?.map(|head| head.bytes);
     if head.as_deref() == Some(signed) { Ok(()) } else { Err(taken()) }
+}
+
+/// Writes the log's name and profile again where they are missing.
+///
+/// # Errors
+/// As [`make`].
+pub(super) fn name(objects: &dyn Objects, origin: &str, profile: &str) -> Result<(), MakeError> {
+    for (key, text) in texts(origin, profile) {
+        match expect(objects, key, &text) {
+            Err(MakeError::Missing { .. }) => {
+                create(objects, key, text.as_bytes(), &TEXT)?;
+                expect(objects, key, &text)?;
+            }
+            named => named?,
+        }
+    }
+    Ok(())
 }
 
 /// Checks that the bucket has the log with this name and profile.

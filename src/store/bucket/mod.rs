@@ -2,6 +2,7 @@
 //! heads; what is on the disk is a cache. Several servers may share a log: a [lease](Lease) decides which one tries to
 //! append, and the condition on each batch's key decides which one did.
 
+mod backup;
 mod batch_object;
 mod cache;
 mod chain;
@@ -19,11 +20,13 @@ mod moving;
 mod options;
 mod parallel;
 mod reader;
+mod repair;
 mod seal;
 mod store;
 mod tail;
 mod tiles;
 
+pub use backup::{BucketToCopy, heads_in};
 pub use batch_object::{BatchHead, BatchObject, HEAD_BYTES, ID_BYTES, MAX_OBJECT_BYTES, WriterId};
 pub use chain::{Appended, Chain, ChainOptions, Followed, HeadReplaced, Nonces, Sealed};
 pub use chain_error::ChainError;
@@ -34,6 +37,7 @@ pub use lease_keeper::{LeaseKeeper, LeaseState};
 pub use make::{MakeError, make, recognise};
 pub use moving::{BucketSource, CopyToBucket};
 pub use options::BucketOptions;
+pub use repair::{BucketRepair, BundleSource, Mended, Mending, NamedSource, SourceHeads};
 pub use seal::{SEAL_BYTES, Seal};
 pub use store::BucketStore;
 

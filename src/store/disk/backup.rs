@@ -4,26 +4,24 @@
 //! consists of its checkpoint, and the journal up to that size: entries beyond it are of a later run that was
 //! cut short, and nothing reads them.
 
+mod source;
 mod verified;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::journal::{Scan, segment_path, segments};
-use super::rehash::{Rehash, rehash_journal};
+use super::rehash::Rehash;
 use super::{CopyError, Layout, StoreError};
 use crate::checkpoint::origin_hash;
-use crate::disk::{DirLock, DiskError, DiskIo, list_dir, read_if_exists, read_note, replace, replace_secret};
+use crate::disk::{DirLock, DiskError, DiskIo, list_dir, read_if_exists, replace, replace_secret};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::NoteKey;
 use crate::store::signed_head::{SignedHead, read_signed};
+pub use source::{BackupSource, Heads, JournalToCopy};
 use verified::{Segment, Verified};
-
-/// Bytes that are copied with one write.
-const COPY_BYTES: usize = 1 << 20;
 
 /// A file of the log's directory that goes into the backup beside journal and checkpoint.
 #[derive(Debug, Clone)]
@@ -36,8 +34,10 @@ pub struct Companion<'a> {
 
 /// A backup to make.
 pub struct Backup<'a> {
-    /// Directory of the log.
+    /// Directory of the log, for the files beside journal and checkpoint.
     pub log: &'a Path,
+    /// The log's batches and heads: those in its directory, or in a bucket.
+    pub from: &'a dyn BackupSource,
     /// Directory of the backup; made if need be.
     pub out: &'a Path,
     /// The log's key; its name is the origin.
@@ -98,12 +98,7 @@ impl Backup<'_> {
     /// # Errors
     /// [`CopyError`]; an earlier backup stays valid.
     pub fn run(&self) -> Result<BackedUp, CopyError> {
-        // First: a head with its quorum is never larger than a signed head that is read later.
-        let witnessed = read_note(&Layout::new(self.log).witnessed())?;
-        // Then: a journal that is read later holds at least this much.
-        let path = Layout::new(self.log).checkpoint();
-        let head = read_signed(&path, self.key)?;
-        let head = head.ok_or(StoreError::CheckpointMissing { path })?;
+        let Heads { witnessed, signed: head } = self.from.heads(self.key)?;
         self.check_place()?;
         let out = Layout::new(self.out);
         fs::create_dir_all(out.journal()).map_err(DiskError::io("create", out.journal()))?;
@@ -164,7 +159,7 @@ impl Backup<'_> {
         let Some(before) = before else { return Ok(()) };
         let (there, here) = (before.head.size, head.head.size);
         if there > here {
-            let from = self.log.display().to_string();
+            let from = self.from.name();
             return Err(CopyError::Newer { path: self.out.to_owned(), from, there, here });
         }
         if there == here && before.head.root != head.head.root {
@@ -174,7 +169,7 @@ impl Backup<'_> {
     }
 
     fn fork(&self, size: TreeSize) -> CopyError {
-        CopyError::Fork { a: self.log.display().to_string(), b: self.out.display().to_string(), size }
+        CopyError::Fork { a: self.from.name(), b: self.out.display().to_string(), size }
     }
 
     /// Checks or copies all segments. Trusts those that `noted` has and that are not due. Adds the sealed ones
@@ -186,12 +181,9 @@ impl Backup<'_> {
         done: &mut BackedUp,
         verified: &mut Verified,
     ) -> Result<(), CopyError> {
-        let (log, out) = (Layout::new(self.log).journal(), Layout::new(self.out).journal());
-        let size = done.head.head.size;
-        let firsts: Vec<u64> = segments(&log)?.into_iter().filter(|first| *first < size.get()).collect();
-        if let Some(other) =
-            segments(&out)?.iter().find(|first| **first < size.get() && !firsts.contains(first))
-        {
+        let (there, size) = (segments(&Layout::new(self.out).journal())?, done.head.head.size);
+        let firsts = self.from.segments(size, &there)?;
+        if let Some(other) = there.iter().find(|first| **first < size.get() && !firsts.contains(first)) {
             let detail =
                 format!("expected the log's segments, saw {other:020}.seg, which the log does not have");
             let error = CopyError::NotABackup { path: self.out.to_owned(), detail };
@@ -232,10 +224,9 @@ impl Backup<'_> {
 
     /// Whether log and backup both have a segment, of this length.
     fn has_length(&self, first: u64, length: u64) -> bool {
-        [self.log, self.out].iter().all(|dir| {
-            let path = segment_path(&Layout::new(dir).journal(), first);
-            fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == length)
-        })
+        let path = segment_path(&Layout::new(self.out).journal(), first);
+        let is_there = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == length);
+        is_there && self.from.may_have(first, length)
     }
 
     /// Checks or copies one segment of the backup, from `first` to `until`. Returns the tree after it.
@@ -248,7 +239,6 @@ impl Backup<'_> {
         done: &mut BackedUp,
     ) -> Result<Rehash, CopyError> {
         let origin = origin_hash(self.key.name().as_str());
-        let from = segment_path(&Layout::new(self.log).journal(), first);
         let to = segment_path(&Layout::new(self.out).journal(), first);
         if to.exists()
             && let Ok((tree, length)) = read_segment(&to, origin, first, until, tree.clone())
@@ -257,10 +247,9 @@ impl Backup<'_> {
             (done.kept, done.bytes) = (done.kept + 1, done.bytes + length);
             return Ok(tree);
         }
-        let (_, length) = read_segment(&from, origin, first, until, tree.clone())?;
         let new = self.out.join("segment.new");
-        self.copy_bytes(&from, &new, length)?;
-        let (tree, _) = read_segment(&new, origin, first, until, tree.clone())?;
+        self.from.copy(first, until, tree, &to, &new)?;
+        let (tree, length) = read_segment(&new, origin, first, until, tree.clone())?;
         if before.is_some_and(|before| tree.root_at(before.head.size).is_some() && !tree.holds(before)) {
             return Err(self.fork(before.map_or(TreeSize::ZERO, |before| before.head.size)));
         }
@@ -269,21 +258,6 @@ impl Backup<'_> {
         (done.copied, done.copied_bytes) = (done.copied + 1, done.copied_bytes + length);
         done.bytes += length;
         Ok(tree)
-    }
-
-    fn copy_bytes(&self, from: &Path, to: &Path, length: u64) -> Result<(), DiskError> {
-        let mut source = File::open(from).map_err(DiskError::io("open", from))?.take(length);
-        let target = self.io.create(to).map_err(DiskError::io("create", to))?;
-        let (mut buffer, mut offset) = (vec![0; COPY_BYTES], 0);
-        loop {
-            let count = source.read(&mut buffer).map_err(DiskError::io("read", from))?;
-            if count == 0 {
-                break;
-            }
-            self.io.write_at(&target, to, &buffer[..count], offset).map_err(DiskError::io("write", to))?;
-            offset += count as u64;
-        }
-        self.io.sync_all(&target, to).map_err(DiskError::io("fsync", to))
     }
 
     /// Finds out whether the log or the backup is wrong, if both together do not check.
@@ -296,15 +270,8 @@ impl Backup<'_> {
         if is_other_than_damage(&error) || matches!(error, CopyError::Fork { .. }) {
             return Err(error);
         }
-        let origin = origin_hash(self.key.name().as_str());
         let sizes = before.iter().map(|b| b.head.size).chain([head.head.size]);
-        let tree = rehash_journal(
-            &Layout::new(self.log).journal(),
-            origin,
-            Some(head.head.size),
-            Rehash::watching(sizes),
-            &|_, _| (),
-        )?;
+        let tree = self.from.rehash(head.head.size, Rehash::watching(sizes))?;
         tree.check(head)?;
         if let Some(before) = before.filter(|before| !tree.holds(before)) {
             return Err(self.fork(before.head.size));

@@ -15,7 +15,7 @@ pub use bundle_reader::BundleReader;
 pub(super) use salvage::Salvage;
 pub use scan::{Cursor, Record, Scan, has_batch};
 use segment::{About, FORMATS, SEGMENT_HEAD_BYTES, body_bytes, body_parts};
-pub use writer::JournalWriter;
+pub use writer::{JournalWriter, SegmentWriter};
 
 use crate::disk::journal::{FileHead, JournalFile};
 use crate::disk::{DiskError, DiskIo, list_dir};
@@ -117,10 +117,18 @@ fn create_segment(
     origin: Hash,
     first: u64,
 ) -> Result<(u64, JournalFile), DiskError> {
-    let path = segment_path(dir, first);
+    Ok((first, create_file(io, &segment_path(dir, first), origin, first)?))
+}
+
+fn create_file(
+    io: &Arc<dyn DiskIo>,
+    path: &Path,
+    origin: Hash,
+    first: u64,
+) -> Result<JournalFile, DiskError> {
     let about = About { origin, first }.to_bytes();
-    let head = FileHead::new(&FORMATS[0], about).map_err(DiskError::io("mark", &path))?;
-    Ok((first, JournalFile::create(io.clone(), path, head, first)?))
+    let head = FileHead::new(&FORMATS[0], about).map_err(DiskError::io("mark", path))?;
+    JournalFile::create(io.clone(), path.to_owned(), head, first)
 }
 
 /// Path of the segment whose first entry has index `first`.

@@ -1,12 +1,13 @@
-//! Writing a whole new journal.
+//! Writing a whole new journal, or one segment.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Journal, Scan, segment_path, segments};
+use super::{Journal, JournalFile, Scan, create_file, segment_path, segments};
 use crate::disk::{DiskError, DiskIo, remove_dir};
 use crate::merkle::{Growth, Hash, RightEdge};
+use crate::proof::bundle::{self, LENGTH_BYTES};
 use crate::release::Facts;
 use crate::store::{Batch, StoreError};
 
@@ -57,5 +58,38 @@ impl JournalWriter {
             self.io.sync_all(&file, &path).map_err(DiskError::io("fsync", &path))?;
         }
         Ok(self.io.sync_dir(&self.dir).map_err(DiskError::io("fsync", &self.dir))?)
+    }
+}
+
+/// Writes one segment, and syncs it at the end.
+pub struct SegmentWriter {
+    io: Arc<dyn DiskIo>,
+    path: PathBuf,
+    file: JournalFile,
+}
+
+impl SegmentWriter {
+    /// Creates the segment whose first entry has index `first` at `path`, in place of an earlier attempt.
+    pub fn create(io: &Arc<dyn DiskIo>, path: &Path, origin: Hash, first: u64) -> Result<Self, DiskError> {
+        let mut file = create_file(io, path, origin, first)?;
+        file.synced = false;
+        Ok(Self { io: io.clone(), path: path.to_owned(), file })
+    }
+
+    /// Appends a batch, 1 to [`MAX_BATCH_ENTRIES`](crate::store::MAX_BATCH_ENTRIES) entries, with the root after it.
+    pub fn append(&mut self, entries: &[&[u8]], root: &Hash) -> Result<(), DiskError> {
+        let bytes = entries.iter().map(|entry| LENGTH_BYTES + entry.len()).sum();
+        let mut rest = entries.iter();
+        self.file.append_parts(entries.len(), root.as_bytes(), bytes, |out| {
+            let next = rest.next().map(|entry| bundle::push(out, entry));
+            next.transpose().expect("entries are capped when they are submitted").is_some()
+        })?;
+        Ok(())
+    }
+
+    /// Makes everything durable.
+    pub fn finish(self) -> Result<(), DiskError> {
+        let file = File::open(&self.path).map_err(DiskError::io("open", &self.path))?;
+        self.io.sync_all(&file, &self.path).map_err(DiskError::io("fsync", &self.path))
     }
 }

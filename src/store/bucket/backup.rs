@@ -1,0 +1,242 @@
+//! A log in a bucket as the source of a backup: its batches become the segments of a journal.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::cache::BundleCache;
+use super::layout::{self, BATCHES, HeadKind};
+use super::reader::BucketEntries;
+use super::tail::Tail;
+use super::{BatchObject, ChainError};
+use crate::bucket::{BucketError, MAX_LISTED, Objects};
+use crate::checkpoint::{self, origin_hash};
+use crate::disk::DiskIo;
+use crate::merkle::{Hash, LeafIndex, TreeSize};
+use crate::note::{MAX_NOTE_BYTES, NoteKey};
+use crate::store::disk::journal::{Scan, SegmentWriter};
+use crate::store::disk::rehash::Rehash;
+use crate::store::{BackupSource, Heads, SignedHead, StoreError};
+
+/// Entries whose batches are read together.
+const READ_TOGETHER: u64 = 8_192;
+/// Requests at once.
+const THREADS: usize = 16;
+
+/// A log in a bucket, to be backed up while servers append to it. It writes nothing there, and needs no lease.
+pub struct BucketToCopy {
+    entries: BucketEntries,
+    /// True for a log with witnesses.
+    has_witnesses: bool,
+    /// A segment of the backup is sealed when it has grown past this.
+    segment_bytes: u64,
+    io: Arc<dyn DiskIo>,
+}
+
+impl BucketToCopy {
+    /// The log in `objects` whose key's name is the origin.
+    #[must_use]
+    pub fn new(
+        objects: Arc<dyn Objects>,
+        key: &NoteKey,
+        has_witnesses: bool,
+        segment_bytes: u64,
+        io: Arc<dyn DiskIo>,
+    ) -> Self {
+        Self { entries: entries_of(objects, key), has_witnesses, segment_bytes, io }
+    }
+
+    /// Appends the batches of these entries, on top of the tree that `copy` has.
+    fn append(&self, copy: &mut Copying, until: TreeSize) -> Result<(), StoreError> {
+        each_batch(&self.entries, copy.tree.edge().size().get()..until.get(), |batch, entries| {
+            let growth = copy.tree.growth(entries);
+            check_after(batch, &copy.tree, entries.len(), &growth.edge.root())?;
+            copy.writer.append(entries, &growth.edge.root())?;
+            copy.tree.grow(entries, &growth);
+            Ok(())
+        })
+    }
+}
+
+/// The entries of the log in `objects`, read from its batches alone.
+pub(super) fn entries_of(objects: Arc<dyn Objects>, key: &NoteKey) -> BucketEntries {
+    BucketEntries {
+        objects,
+        origin: origin_hash(key.name().as_str()),
+        tail: Tail::default(),
+        cache: BundleCache::new(PathBuf::new(), 0),
+        threads: THREADS,
+        tree_damaged: AtomicBool::new(false),
+    }
+}
+
+/// Reads a head, and checks that `key` signed it. `None` if there is none.
+fn read_head(objects: &dyn Objects, kind: HeadKind, key: &NoteKey) -> Result<Option<SignedHead>, ChainError> {
+    let damaged = |detail: String| ChainError::HeadDamaged { key: kind.as_str().to_owned(), detail };
+    let object = match objects.get(kind.as_str(), MAX_NOTE_BYTES) {
+        Err(error @ BucketError::TooLarge { .. }) => return Err(damaged(error.to_string())),
+        object => object?,
+    };
+    let Some(object) = object else { return Ok(None) };
+    let signed = checkpoint::open(&object.bytes, std::slice::from_ref(key));
+    let head = signed.map_err(|e| damaged(e.to_string()))?.get().clone();
+    Ok(Some(SignedHead { head, note: object.bytes }))
+}
+
+/// Reads the heads of the log in `objects`, the published one first, and checks that `key` signed them.
+///
+/// # Errors
+/// [`ChainError::HeadDamaged`], and the bucket's.
+pub fn heads_in(
+    objects: &dyn Objects,
+    key: &NoteKey,
+) -> Result<[Option<SignedHead>; HeadKind::ALL.len()], ChainError> {
+    let [published, signed] = HeadKind::ALL;
+    Ok([read_head(objects, published, key)?, read_head(objects, signed, key)?])
+}
+
+/// Calls `take` with the batches that have these entries, in order, each with those of its entries that are in the range.
+pub(super) fn each_batch(
+    bucket: &BucketEntries,
+    range: Range<u64>,
+    mut take: impl FnMut(&BatchObject, &[&[u8]]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut next = range.start;
+    while next < range.end {
+        for batch in bucket.batches(next..(next + READ_TOGETHER).min(range.end))? {
+            let (first, end) = (batch.head().first.get(), batch.head().end().get().min(range.end));
+            let place = |at: u64| usize::try_from(at - first).expect("within a batch");
+            let some: Vec<&[u8]> = batch.entries().take(place(end)).skip(place(next)).collect();
+            take(&batch, &some)?;
+            next = end;
+        }
+    }
+    Ok(())
+}
+
+/// Checks the root after the last `count` entries of a batch, unless they are cut off before its end.
+pub(super) fn check_after(
+    batch: &BatchObject,
+    before: &Rehash,
+    count: usize,
+    root: &Hash,
+) -> Result<(), StoreError> {
+    let head = batch.head();
+    if before.edge().size().get() + count as u64 != head.end().get() || head.after == *root {
+        return Ok(());
+    }
+    let key = layout::batch(head.first);
+    let detail = format!("expected entries that make the root {}, as it says, saw {root}", head.after);
+    Err(ChainError::BatchDamaged { key, detail }.into())
+}
+
+/// A segment while it is written.
+struct Copying {
+    writer: SegmentWriter,
+    tree: Rehash,
+}
+
+impl Copying {
+    /// Takes over the batches that check of an earlier backup's segment.
+    fn reuse(&mut self, old: &Path, origin: Hash, until: TreeSize) -> Result<(), StoreError> {
+        let first = self.tree.edge().size().get();
+        let Ok(mut scan) = Scan::of_segment(old, origin, first) else { return Ok(()) };
+        while let Ok(Some(record)) = scan.next_record() {
+            let entries = record.entries();
+            let growth = self.tree.growth(&entries);
+            if scan.size() > until || growth.edge.root() != record.root {
+                break;
+            }
+            self.writer.append(&entries, &record.root)?;
+            self.tree.grow(&entries, &growth);
+        }
+        Ok(())
+    }
+}
+
+impl BackupSource for BucketToCopy {
+    fn name(&self) -> String {
+        self.entries.objects.name()
+    }
+
+    fn heads(&self, key: &NoteKey) -> Result<Heads, StoreError> {
+        // The published one first: it is never larger than the signed one, however they grow meanwhile. Batches are there
+        // before a head over them is.
+        let [published, signed] = heads_in(self.entries.objects.as_ref(), key)?;
+        let witnessed = published.as_ref().filter(|_| self.has_witnesses).map(|head| head.note.clone());
+        let heads = [published, signed].into_iter().flatten();
+        let signed = heads.max_by_key(|head| head.head.size);
+        let missing = || ChainError::HeadMissing { key: HeadKind::Published.as_str().to_owned() };
+        Ok(Heads { witnessed, signed: signed.ok_or_else(missing)? })
+    }
+
+    /// Those that are there, and further ones at the beginnings of batches.
+    fn segments(&self, size: TreeSize, there: &[u64]) -> Result<Vec<u64>, StoreError> {
+        let mut firsts: Vec<u64> = there.iter().copied().filter(|first| *first < size.get()).collect();
+        if firsts.first() != Some(&0) {
+            firsts = (size > TreeSize::ZERO).then_some(0).into_iter().collect();
+        }
+        let Some(last) = firsts.last().copied() else { return Ok(firsts) };
+        let before = last.checked_sub(1).and_then(LeafIndex::new);
+        let (mut after, mut bytes) = (before.map(layout::batch).unwrap_or_default(), 0);
+        loop {
+            let listing = self.entries.objects.list(BATCHES, &after, MAX_LISTED).map_err(ChainError::from)?;
+            for listed in &listing.objects {
+                let Some(first) = layout::parse_batch(&listed.key) else { continue };
+                if !size.contains(first) {
+                    return Ok(firsts);
+                }
+                if bytes >= self.segment_bytes {
+                    firsts.push(first.get());
+                    bytes = 0;
+                }
+                bytes += listed.size;
+            }
+            match listing.objects.last() {
+                Some(last) if listing.more => after.clone_from(&last.key),
+                _ => return Ok(firsts),
+            }
+        }
+    }
+
+    fn may_have(&self, _: u64, _: u64) -> bool {
+        true // batches are not in segments there
+    }
+
+    fn copy(
+        &self,
+        first: u64,
+        until: TreeSize,
+        tree: &Rehash,
+        old: &Path,
+        new: &Path,
+    ) -> Result<(), StoreError> {
+        let begin = || {
+            let writer = SegmentWriter::create(&self.io, new, self.entries.origin, first)?;
+            Ok::<_, StoreError>(Copying { writer, tree: tree.clone() })
+        };
+        let mut copy = begin()?;
+        // Only what is new is read from the bucket, unless the earlier backup does not fit it.
+        copy.reuse(old, self.entries.origin, until)?;
+        let reused = copy.tree.edge().size().get() > first;
+        match self.append(&mut copy, until) {
+            Err(error) if reused && error.is_damage() => {
+                copy = begin()?;
+                self.append(&mut copy, until)?;
+            }
+            done => done?,
+        }
+        Ok(copy.writer.finish()?)
+    }
+
+    fn rehash(&self, until: TreeSize, mut tree: Rehash) -> Result<Rehash, StoreError> {
+        each_batch(&self.entries, 0..until.get(), |batch, entries| {
+            let growth = tree.growth(entries);
+            check_after(batch, &tree, entries.len(), &growth.edge.root())?;
+            tree.grow(entries, &growth);
+            Ok(())
+        })?;
+        Ok(tree)
+    }
+}

@@ -1,0 +1,360 @@
+//! Making a log in a bucket whole again: lost or damaged batches from sources that have their entries, tiles from the batches,
+//! heads from the other head or a source. The same steps put a backup into an empty bucket.
+//!
+//! Nothing that a source says is believed. The batches that are there, with those that are to be made, have to hash to the
+//! head that the log signed before the first object is written. Batches come first, then tiles, and heads last, so that a
+//! crash leaves a log that the next repair goes on with.
+
+mod bundles;
+mod heads;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::backup::{each_batch, entries_of};
+use super::fsck::{BucketFsck, Tiles};
+use super::layout::{self, IMMUTABLE};
+use super::{
+    BatchObject, BucketChecked, ChainError, Followed, HeadKind, IndexSeen, MAX_OBJECT_BYTES, WriterId,
+};
+use super::{batch_object, make};
+use crate::bucket::{BucketError, Creation, Objects, Refusal, Replacement, Tag};
+use crate::checkpoint::{Origin, origin_hash};
+use crate::merkle::{Hash, LeafIndex, RightEdge, TreeSize};
+use crate::note::NoteKey;
+use crate::release::Facts;
+use crate::store::{Batch, CheckpointWas, CopyError, EntrySource, SignedHead, StoreError};
+pub use bundles::BundleSource;
+use heads::OwnHeads;
+use plan::{Gap, Plan};
+
+/// The number of times that one write is sent while its answers are unclear and the object is not there.
+const ATTEMPTS: usize = 2;
+/// Requests at once.
+const THREADS: usize = 16;
+
+/// A source of entries.
+pub struct NamedSource {
+    /// Its name in messages.
+    pub name: String,
+    /// Its entries.
+    pub entries: Box<dyn EntrySource>,
+}
+
+/// Heads that sources have.
+#[derive(Debug, Clone, Default)]
+pub struct SourceHeads {
+    /// The last one that the log signed.
+    pub signed: Option<SignedHead>,
+    /// The last one with a quorum of witnesses, which the caller has checked.
+    pub witnessed: Option<SignedHead>,
+}
+
+/// What may be done to a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mending {
+    /// Objects that are missing are made, up to the source's head, and none is replaced but older heads. A bucket that has
+    /// more than the source, or something else, is refused.
+    Restore,
+    /// Damaged objects are replaced as well.
+    Repair,
+}
+
+/// A log in a bucket to be made whole. Its servers should not run: they stop appending when they find a loss.
+pub struct BucketRepair<'a> {
+    /// The bucket, below the log's prefix; it was probed.
+    pub objects: Arc<dyn Objects>,
+    /// The log's key; its name is the origin.
+    pub key: &'a NoteKey,
+    /// The log's profile.
+    pub profile: &'a str,
+    /// True for a log with witnesses.
+    pub has_witnesses: bool,
+    /// What may be done.
+    pub mending: Mending,
+    /// The sources' heads.
+    pub heads: SourceHeads,
+    /// Called with the entries checked and in all.
+    pub progress: &'a dyn Fn(u64, u64),
+}
+
+/// The result of a repair or a restore.
+#[derive(Debug, Clone)]
+pub struct Mended {
+    /// The head that the batches were proven against.
+    pub head: SignedHead,
+    /// Entries in the bucket now.
+    pub size: TreeSize,
+    /// Batches that were there and right.
+    pub kept: u64,
+    /// Entries in them.
+    pub kept_entries: u64,
+    /// The batches that were made, in place of missing ones.
+    pub created: u64,
+    /// Those that were made in place of damaged ones.
+    pub replaced: u64,
+    /// Entries that came from sources.
+    pub fetched: u64,
+    /// The sources that they came from.
+    pub from: Vec<String>,
+    /// The tiles and bundles, and those of them that were made.
+    pub tiles: BucketChecked,
+    /// The heads that were written.
+    pub heads: Vec<HeadKind>,
+    /// The state of the last signed head before.
+    pub checkpoint: CheckpointWas,
+}
+
+impl BucketRepair<'_> {
+    /// Makes the log whole, with entries of the first of the `sources` that has the right ones.
+    ///
+    /// # Errors
+    /// [`CopyError`]: [`CopyError::Source`] if no source has what is missing, [`CopyError::Newer`] and [`CopyError::Fork`] if
+    /// the bucket and the sources are not of one history. Before the batches check, nothing is written. After an error in
+    /// writing, the same call goes on.
+    pub fn run(&self, sources: &mut [NamedSource]) -> Result<Mended, CopyError> {
+        // 1. HEADS. They say what has to be there at least.
+        let own = OwnHeads::read(self.objects.as_ref(), self.key)?;
+        let (target, checkpoint) = self.target(&own)?;
+        let all: Vec<SignedHead> =
+            own.signed().chain(self.heads.signed.iter()).chain(&self.heads.witnessed).cloned().collect();
+        // 2. PLAN. Reads everything, and writes nothing.
+        let plan = Plan::make(self, &target, &all, sources)?;
+        // 3. BATCHES. Each is one that the signed head covers, so none of them can be wrong, whoever else writes.
+        let mut mended = Mended {
+            size: plan.size,
+            kept: plan.kept,
+            kept_entries: plan.kept_entries,
+            created: 0,
+            replaced: 0,
+            fetched: 0,
+            from: plan.used.iter().map(|at| sources[*at].name.clone()).collect(),
+            tiles: nothing_checked(),
+            heads: Vec::new(),
+            checkpoint,
+            head: target.clone(),
+        };
+        let writer = WriterId::random().map_err(ChainError::Randomness).map_err(StoreError::from)?;
+        for gap in plan.gaps {
+            self.fill(gap, writer, sources, &mut mended)?;
+        }
+        // 4. TILES, of what is read back from the bucket.
+        let heads = own.after(self, &target);
+        mended.tiles =
+            self.make_tiles(&target, mended.size, &heads.iter().map(|(_, head)| head.head.size).collect())?;
+        // 5. HEADS, with which the log counts.
+        make::name(self.objects.as_ref(), self.key.name().as_str(), self.profile).map_err(not_this_log)?;
+        mended.heads = own.write(self, &heads)?;
+        Ok(mended)
+    }
+
+    /// The head to reach, and what the bucket's own was.
+    fn target(&self, own: &OwnHeads) -> Result<(SignedHead, CheckpointWas), CopyError> {
+        if let Some(kind) = own.damaged().filter(|_| self.mending == Mending::Restore) {
+            let key = kind.as_str().to_owned();
+            let detail = "a restore replaces nothing; `treehead repair` does".to_owned();
+            return Err(StoreError::from(ChainError::HeadDamaged { key, detail }).into());
+        }
+        let theirs = self.heads.signed.as_ref();
+        let last = own.signed().max_by_key(|head| head.head.size);
+        let name = || self.objects.name();
+        match (last, theirs) {
+            (Some(last), Some(theirs))
+                if self.mending == Mending::Restore && last.head.size > theirs.head.size =>
+            {
+                Err(self.newer(last.head.size, theirs.head.size))
+            }
+            (Some(last), Some(theirs)) if theirs.head.size > last.head.size => {
+                Ok((theirs.clone(), CheckpointWas::Older))
+            }
+            (Some(last), _) if own.is_complete(self.has_witnesses) => {
+                Ok((last.clone(), CheckpointWas::Current))
+            }
+            (Some(last), _) => Ok((last.clone(), CheckpointWas::Lost)),
+            (None, Some(theirs)) => Ok((theirs.clone(), CheckpointWas::Lost)),
+            (None, None) => {
+                let key = format!("{} in {}", HeadKind::Published, name());
+                Err(StoreError::from(ChainError::HeadMissing { key }).into())
+            }
+        }
+    }
+
+    fn newer(&self, there: TreeSize, here: TreeSize) -> CopyError {
+        let from = "the backup".to_owned();
+        CopyError::Newer { path: self.objects.name().into(), from, there, here }
+    }
+
+    fn fork(&self, size: TreeSize) -> CopyError {
+        CopyError::Fork { a: self.objects.name(), b: "the source".to_owned(), size }
+    }
+
+    /// Writes the batches of a gap.
+    fn fill(
+        &self,
+        gap: Gap,
+        writer: WriterId,
+        sources: &mut [NamedSource],
+        mended: &mut Mended,
+    ) -> Result<(), CopyError> {
+        let mut edge = gap.edge;
+        let source = &mut sources[gap.source];
+        for piece in gap.pieces {
+            let changed = |detail: String| CopyError::Source { from: source.name.clone(), detail };
+            let (first, mut entries) = (edge.next_index(), Vec::with_capacity(piece.count));
+            while entries.len() < piece.count {
+                let at = first.get() + entries.len() as u64;
+                let mut more = source.entries.entries(at, piece.count - entries.len()).map_err(changed)?;
+                entries.append(&mut more);
+            }
+            let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
+            let growth = edge.grow(&leaf_hashes);
+            if entries.len() != piece.count || growth.edge.root() != piece.after {
+                return Err(changed(format!(
+                    "entry {first} and those after it changed while they were read"
+                )));
+            }
+            let (facts, before) = (vec![Facts::default(); entries.len()], edge.root());
+            edge = growth.edge.clone();
+            let batch = Batch { first, entries, leaf_hashes, facts, growth };
+            self.write_batch(&batch, before, writer, piece.replaces.as_ref())?;
+            mended.fetched += piece.count as u64;
+            *if piece.replaces.is_some() { &mut mended.replaced } else { &mut mended.created } += 1;
+            (self.progress)(edge.size().get(), mended.size.get());
+        }
+        Ok(())
+    }
+
+    /// Creates a batch, or replaces the damaged version with this tag.
+    fn write_batch(
+        &self,
+        batch: &Batch,
+        before: Hash,
+        writer: WriterId,
+        replaces: Option<&Tag>,
+    ) -> Result<(), CopyError> {
+        let key = layout::batch(batch.first);
+        let origin = origin_hash(self.key.name().as_str());
+        let nonce = batch_object::random().map_err(ChainError::Randomness).map_err(StoreError::from)?;
+        let bytes = batch_object::encode(origin, batch, before, writer, nonce);
+        let mut detail = String::new();
+        for _ in 0..ATTEMPTS {
+            let written = match replaces {
+                None => match self.objects.create(&key, &bytes, &IMMUTABLE) {
+                    Ok(Creation::Created(_)) => return Ok(()),
+                    Ok(Creation::Exists) => Ok(()),
+                    Err(error) => Err(error),
+                },
+                Some(tag) => match self.objects.replace(&key, &bytes, tag, &IMMUTABLE) {
+                    Ok(Replacement::Replaced(_)) => return Ok(()),
+                    Ok(Replacement::Stale | Replacement::Missing) => Ok(()),
+                    Err(error) => Err(error),
+                },
+            };
+            match written {
+                Ok(()) => "another version is there".clone_into(&mut detail),
+                Err(error) if error.may_be_done() => detail = error.to_string(),
+                Err(BucketError::Refused { refusal: Refusal::Denied, .. }) if replaces.is_some() => {
+                    return Err(denied(&key));
+                }
+                Err(error) => return Err(bucket(error)),
+            }
+            // Whoever wrote it, it is right if it has these entries on top of the same tree.
+            let seen = self.objects.get(&key, MAX_OBJECT_BYTES).map_err(bucket)?;
+            let seen = seen.and_then(|object| BatchObject::parse(object.bytes).ok());
+            let is_right = |seen: &BatchObject| {
+                let head = seen.head();
+                (head.origin, head.first, head.count, head.before, head.after)
+                    == (origin, batch.first, batch.entries.len(), before, batch.growth.edge.root())
+                    && seen.entries().eq(batch.entries.iter().map(Vec::as_slice))
+            };
+            if seen.as_ref().is_some_and(is_right) {
+                return Ok(());
+            }
+            if seen.is_some() && replaces.is_none() {
+                let detail =
+                    format!("{key} was written meanwhile: stop the log's servers, and run the command again");
+                return Err(StoreError::Overtaken { detail }.into());
+            }
+        }
+        Err(StoreError::from(ChainError::Unclear { key, detail }).into())
+    }
+
+    /// Reads all batches back, and makes the tiles of heads of these sizes where they are missing or wrong.
+    fn make_tiles(
+        &self,
+        target: &SignedHead,
+        size: TreeSize,
+        heads: &BTreeSet<TreeSize>,
+    ) -> Result<BucketChecked, CopyError> {
+        let origin = Origin::from(self.key.name().clone());
+        let (objects, keys) = (self.objects.clone(), Vec::new());
+        let fsck = BucketFsck { objects, origin, keys, repair: true, threads: THREADS, progress: &|_, _| () };
+        let covered = heads.last().copied().unwrap_or_default();
+        let (mut edge, mut tiles) = (RightEdge::default(), Tiles::default());
+        let mut checked = nothing_checked();
+        let mut root = (target.head.size == TreeSize::ZERO).then_some(Hash::EMPTY_ROOT);
+        each_batch(&entries_of(self.objects.clone(), self.key), 0..size.get(), |batch, _| {
+            let leaf_hashes: Vec<Hash> = batch.entries().map(Hash::leaf).collect();
+            let growth = edge.grow(&leaf_hashes);
+            edge = growth.edge.clone();
+            if edge.size() == target.head.size {
+                root = Some(edge.root());
+            }
+            let followed = Followed { object: batch.clone(), leaf_hashes, growth };
+            let mut expected = tiles.grow(&followed, heads.contains(&edge.size()));
+            expected.retain(|(tile, _)| tile.id.width_in(covered) >= tile.width() as u64);
+            fsck.check(&expected, covered, &mut checked)?;
+            (checked.entries, checked.root) = (edge.size(), edge.root());
+            checked.batches += 1;
+            (self.progress)(edge.size().get(), size.get());
+            Ok(())
+        })?;
+        if root == Some(target.head.root) {
+            return Ok(checked);
+        }
+        let (expected, seen) =
+            (target.head.root.to_base64(), root.map_or("none".to_owned(), |root| root.to_base64()));
+        Err(StoreError::JournalForked { size: target.head.size, expected, seen }.into())
+    }
+}
+
+const fn nothing_checked() -> BucketChecked {
+    BucketChecked {
+        entries: TreeSize::ZERO,
+        root: Hash::EMPTY_ROOT,
+        batches: 0,
+        tiles: 0,
+        damaged: 0,
+        named: Vec::new(),
+        published: None,
+        signed: None,
+        sealed: None,
+        index: IndexSeen::NotChecked,
+    }
+}
+
+fn bucket(error: BucketError) -> CopyError {
+    StoreError::from(ChainError::from(error)).into()
+}
+
+/// A rule of the bucket keeps batches from being replaced, as it should.
+fn denied(key: &str) -> CopyError {
+    let key = key.to_owned();
+    let detail = "the rules of the bucket deny replacing it, as they should: with credentials that may, delete it or bring its right version back, and run the repair again".to_owned();
+    StoreError::from(ChainError::BatchDamaged { key, detail }).into()
+}
+
+fn not_this_log(error: make::MakeError) -> CopyError {
+    match error {
+        make::MakeError::Bucket(error) => bucket(error),
+        other => StoreError::Damaged { what: "the bucket".to_owned(), detail: other.to_string() }.into(),
+    }
+}
+
+/// The index of the leaf after so many.
+fn next_of(size: TreeSize) -> LeafIndex {
+    LeafIndex::new(size.get()).expect("trees are far smaller than the largest one")
+}

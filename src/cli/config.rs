@@ -125,7 +125,6 @@ impl Config {
         }
         let bucket = BucketSettings::of(dir, text.store.as_deref(), text.bucket, place)?;
         let linger = bucket.as_ref().map(|bucket| bucket.linger).unwrap_or_default();
-        let least = Options::default().least_interval;
         Ok(Self {
             dir: dir.to_owned(),
             origin: KeyName::new(&text.origin).map_err(|e| place.key("origin").wrong(e))?,
@@ -134,7 +133,6 @@ impl Config {
             listen: listen_of(text.listen, DEFAULT_LISTEN, place)?,
             options: Options {
                 publish_interval: Duration::from_millis(interval),
-                least_interval: least.max(linger),
                 linger,
                 publish_unwitnessed: text.publish_without_quorum_risking_split_views,
                 advice: fault_advice,

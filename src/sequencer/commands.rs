@@ -15,6 +15,12 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// When a sender should try again if witnesses claim that the log was rolled back: that takes an operator.
 pub const RETRY_AFTER_SUSPICION: Duration = Duration::from_secs(60);
 
+/// So many entries do not linger: a batch or a head for them costs each one little.
+pub const COMPANY: usize = 64;
+
+/// A batch waits for company for at most one part in this many of the time that the last one took.
+const GATHERING: u32 = 8;
+
 /// Entries that were sent together, and their sender.
 pub struct Submission {
     pub candidates: Vec<Candidate>,
@@ -113,8 +119,8 @@ impl Drop for Place {
     }
 }
 
-/// Makes a channel in which at most so many entries and bytes of entries wait. Batches that are not full come at least
-/// `linger` apart.
+/// Makes a channel in which at most so many entries and bytes of entries wait. Batches of fewer than [`COMPANY`] entries
+/// come at least `linger` apart.
 pub fn channel(most_entries: usize, most_bytes: usize, linger: Duration) -> (CommandSender, CommandReceiver) {
     let (sender, commands) = mpsc::channel();
     let room = Arc::new(Room { most_entries, most_bytes, used: Mutex::default() });
@@ -200,6 +206,15 @@ impl CommandSender {
     }
 }
 
+/// The batch that was taken last.
+#[derive(Clone, Copy)]
+struct LastBatch {
+    at: Instant,
+    entries: usize,
+    /// Set once the commit thread asks for more.
+    done: Option<Instant>,
+}
+
 /// The commit thread's end. Dropping it answers everybody who still waits with an error.
 pub struct CommandReceiver {
     commands: mpsc::Receiver<Command>,
@@ -209,10 +224,9 @@ pub struct CommandReceiver {
     submissions: VecDeque<Submission>,
     /// Entries and bytes of these submissions.
     held: (usize, usize),
-    /// The shortest time between two batches that are not full.
+    /// The shortest time between two small batches.
     linger: Duration,
-    /// When the last batch was taken.
-    last_batch: Option<Instant>,
+    last_batch: Option<LastBatch>,
     stopped: bool,
 }
 
@@ -225,6 +239,9 @@ impl CommandReceiver {
     /// Waits until `deadline` for something to do. Events come before submissions: a log that must not sign
     /// must not append either. Submissions come in order, as many at once as fit in a batch.
     pub fn next(&mut self, deadline: Option<Instant>) -> Work {
+        if let Some(last) = &mut self.last_batch {
+            last.done.get_or_insert_with(Instant::now);
+        }
         loop {
             self.receive_all();
             if let Some((term, event)) = self.events.pop_front() {
@@ -286,16 +303,23 @@ impl CommandReceiver {
         }
     }
 
-    /// When what waits becomes a batch, if it is not full and the last one was taken just now. A log that stops does
-    /// not linger.
+    /// When what waits becomes a batch, if it is to linger. A small batch waits for company, so that few are paid for. One of
+    /// [`COMPANY`] or more goes when the last one is done; but those who were answered together mostly send their next
+    /// entries together, so it waits for as many as last time, for at most a part of the time that those took. A log that
+    /// stops does not linger.
     fn lingers_until(&self) -> Option<Instant> {
-        let until = self.last_batch? + self.linger;
-        let is_full = self.held.0 >= MAX_BATCH_ENTRIES || self.held.1 >= MAX_BATCH_BYTES;
-        (!self.submissions.is_empty() && !is_full && !self.stopped).then_some(until)
+        let last = self.last_batch.filter(|_| !self.linger.is_zero() && !self.stopped)?;
+        if self.submissions.is_empty() || self.held.1 >= MAX_BATCH_BYTES || self.held.0 >= MAX_BATCH_ENTRIES {
+            return None;
+        }
+        match self.held.0 {
+            small if small < COMPANY => Some(last.at + self.linger),
+            fewer if fewer < last.entries => last.done.map(|done| done + (done - last.at) / GATHERING),
+            _ => None,
+        }
     }
 
     fn next_batch(&mut self, now: Instant) -> Vec<Submission> {
-        self.last_batch = Some(now);
         let (mut batch, mut entries, mut bytes) = (Vec::new(), 0, 0);
         while let Some(next) = self.submissions.front() {
             let (more_entries, more_bytes) = (next.candidates.len(), next.bytes());
@@ -308,6 +332,7 @@ impl CommandReceiver {
             batch.extend(self.submissions.pop_front());
         }
         self.held = (self.held.0 - entries, self.held.1 - bytes);
+        self.last_batch = Some(LastBatch { at: now, entries, done: None });
         let mut used = self.room.lock();
         used.entries -= entries;
         used.bytes -= bytes;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::commands::{CommandReceiver, CommandSender, RETRY_AFTER, Submission, Term, Work};
+use super::commands::{COMPANY, CommandReceiver, CommandSender, RETRY_AFTER, Submission, Term, Work};
 use super::cosigners::{CosignerEvent, CosignerEvents, CosignersFactory, CurrentCosigners, OpenedLog};
 use super::cosigning::{Cosigning, Gate};
 use super::pace::Pace;
@@ -32,6 +32,8 @@ pub struct Committer {
     signed: Option<Checkpoint>,
     /// Knows when a head was last begun, or failed, and when the next one may be.
     pace: Pace,
+    /// The shortest time between two heads that few wait for.
+    linger: Duration,
     /// The next head does not wait for its time: nothing is published yet, or the log stops.
     pub sign_now: bool,
     /// After a storage error memory may differ from the files, so the store is reloaded before anything else.
@@ -88,6 +90,7 @@ impl Committer {
             retry_interval: options.publish_interval,
             signed: None,
             pace: Pace::new(options.least_interval, options.publish_interval, Instant::now()),
+            linger: options.linger,
             sign_now: true,
             stale: false,
             witnessing: None,
@@ -445,7 +448,8 @@ impl Committer {
         if self.sign_now {
             return Some(self.pace.begun());
         }
-        let due = self.pace.next();
+        let few_wait = !self.linger.is_zero() && self.publication.waiting() < COMPANY;
+        let due = self.pace.next(if few_wait { self.linger } else { Duration::ZERO });
         Some(self.cosigning.as_ref().map_or(due, |cosigning| cosigning.may_sign_at(due)))
     }
 

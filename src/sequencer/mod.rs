@@ -71,7 +71,8 @@ pub struct Options {
     pub pool_entries: usize,
     /// Most bytes of entries that wait.
     pub pool_bytes: usize,
-    /// The shortest time between two batches that are not full: for stores where each batch costs money.
+    /// The shortest time between two batches, and between two heads, that fewer than 64 entries wait for: for stores where
+    /// each request costs money.
     pub linger: Duration,
     /// True if a log with witnesses publishes heads that too few of them cosigned in time. Someone who is shown
     /// such a head can't tell whether others were shown another one.

@@ -39,11 +39,11 @@ impl Pace {
         self.begun
     }
 
-    /// When the next head may be begun.
-    pub fn next(&self) -> Instant {
+    /// When the next head may be begun, at least `linger` after the last one.
+    pub fn next(&self, linger: Duration) -> Instant {
         let known = &self.costs[..self.signatures.min(REMEMBERED)];
         let cost = known.iter().min().copied().unwrap_or_default();
-        self.begun + self.least.max((cost * SHARE).min(self.most))
+        self.begun + self.least.max(linger).max((cost * SHARE).min(self.most))
     }
 }
 
@@ -59,17 +59,26 @@ mod tests {
     fn signing_takes_at_most_a_tenth_of_a_core() {
         let start = Instant::now();
         let mut pace = Pace::new(ms(2), ms(100), start);
-        assert_eq!(pace.next(), start + ms(2), "no signature was measured yet");
+        assert_eq!(pace.next(Duration::ZERO), start + ms(2), "no signature was measured yet");
         for (cost, pause) in [(ms(3), 30), (ms(1), 10), (ms(4), 10), (ms(900), 10), (ms(5), 10), (ms(6), 40)]
         {
-            let begun = pace.next();
+            let begun = pace.next(Duration::ZERO);
             pace.begin(begun);
             pace.signed(cost);
-            assert_eq!((pace.begun(), pace.next()), (begun, begun + ms(pause)), "after {cost:?}");
+            assert_eq!(
+                (pace.begun(), pace.next(Duration::ZERO)),
+                (begun, begun + ms(pause)),
+                "after {cost:?}"
+            );
         }
         (0..4).for_each(|_| pace.signed(ms(900)));
-        assert_eq!(pace.next(), pace.begun() + ms(100), "the settings bound the pause");
+        assert_eq!(pace.next(Duration::ZERO), pace.begun() + ms(100), "the settings bound the pause");
         (0..4).for_each(|_| pace.signed(Duration::from_micros(10)));
-        assert_eq!(pace.next(), pace.begun() + ms(2), "quick signatures leave the shortest pause");
+        assert_eq!(
+            pace.next(Duration::ZERO),
+            pace.begun() + ms(2),
+            "quick signatures leave the shortest pause"
+        );
+        assert_eq!(pace.next(ms(50)), pace.begun() + ms(50));
     }
 }

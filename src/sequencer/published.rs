@@ -145,6 +145,11 @@ impl Publication {
         }
     }
 
+    /// Number of entries that a head is waited for.
+    pub fn waiting(&self) -> usize {
+        self.waiters.iter().map(|waiter| waiter.results.len()).sum()
+    }
+
     /// Tells everybody who waits that no head could be published.
     pub fn give_up(&mut self) {
         self.waiters.drain(..).for_each(|waiter| waiter.answer(None));

@@ -36,6 +36,30 @@ fn a_full_pool_takes_a_submission_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_small_batch_lingers_and_a_larger_one_waits_for_those_who_came_together_before() {
+    let (pool, mut taken) = channel(1_000, 1_000, Duration::from_secs(3_600));
+    let push = |count| push(&pool, vec![candidate(b""); count]).unwrap();
+    push(1);
+    assert_eq!(take(&mut taken), Some(vec![1]), "nothing came before");
+    push(COMPANY - 1);
+    assert_eq!(take(&mut taken), None);
+    push(1);
+    assert_eq!(take(&mut taken), Some(vec![COMPANY - 1, 1]));
+    push(COMPANY);
+    assert_eq!(take(&mut taken), Some(vec![COMPANY]), "as many as last time");
+    push(2 * COMPANY);
+    assert_eq!(take(&mut taken), Some(vec![2 * COMPANY]));
+    // That took a while.
+    std::thread::sleep(Duration::from_millis(80));
+    let done = Instant::now();
+    assert_eq!(take(&mut taken), None);
+    push(COMPANY);
+    let work = taken.next(Some(done + Duration::from_secs(3_600)));
+    assert!(matches!(work, Work::Commit(submissions) if submissions.len() == 1));
+    assert!(done.elapsed() >= Duration::from_millis(10), "the others may still come");
+}
+
+#[test]
 fn what_is_reserved_counts_until_it_is_sent_or_given_up() {
     let (pool, mut taken) = channel(5, 100, Duration::ZERO);
     let send = |place, texts: &[&str]| {

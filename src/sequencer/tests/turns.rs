@@ -251,7 +251,7 @@ fn a_log_without_company_waits_with_small_batches_as_long_as_it_was_told() {
     let answers: Vec<Results> = many.into_iter().map(results).collect();
     assert!(begin.elapsed() >= Duration::from_millis(300), "they waited for company");
     assert_eq!(answers.concat().len(), 20);
-    // A full batch does not wait.
+    // A large batch does not wait.
     let full: Vec<Candidate> =
         (0..MAX_BATCH_ENTRIES).map(|i| candidate(format!("full {i}").as_bytes())).collect();
     let options = Options { linger: Duration::from_secs(3_600), ..quick() };
@@ -263,4 +263,24 @@ fn a_log_without_company_waits_with_small_batches_as_long_as_it_was_told() {
     let last = sequencer.submit(candidates(&["last"]), Wait::Sequenced).unwrap();
     sequencer.shut_down().unwrap();
     assert_eq!(results(last).len(), 1);
+}
+
+#[test]
+fn a_head_lingers_unless_many_wait_for_it() {
+    let options = Options { linger: Duration::from_secs(3_600), ..quick() };
+    let sequencer = Sequencer::start(Box::new(Watched::new()), signer(), &options, None).unwrap();
+    let mut first = sequencer.submit(candidates(&["first"]), Wait::Published).unwrap();
+    wait_until("it is durable", || sequencer.figures().appended == 1);
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(first.try_recv().is_err() && sequencer.published_size() == TreeSize::ZERO);
+    let many = (0..COMPANY).map(|at| candidate(at.to_string().as_bytes())).collect();
+    let many = sequencer.submit(many, Wait::Published).unwrap();
+    assert_eq!((results(many).len(), results(first)), (COMPANY, vec![fresh(0)]));
+    // Nobody waits for one over these.
+    let size = sequencer.published_size();
+    let more = (0..COMPANY).map(|at| candidate(format!("more {at}").as_bytes())).collect();
+    assert_eq!(results(sequencer.submit(more, Wait::Sequenced).unwrap()).len(), COMPANY);
+    assert_eq!(sequencer.published_size(), size);
+    sequencer.shut_down().unwrap();
+    assert_eq!(sequencer.published_size().get(), 1 + 2 * COMPANY as u64);
 }

@@ -25,6 +25,7 @@ mod seal;
 mod store;
 mod tail;
 mod tiles;
+mod uploader;
 
 pub use backup::{BucketToCopy, heads_in};
 pub use batch_object::{BatchHead, BatchObject, HEAD_BYTES, ID_BYTES, MAX_OBJECT_BYTES, WriterId};

@@ -15,6 +15,7 @@ use super::local::{Failed, Recovered, Writer, discard, root_at};
 use super::options::BucketOptions;
 use super::reader::BucketEntries;
 use super::tail::Tail;
+use super::uploader::TileUploader;
 use super::{Chain, ChainError, HeadKind, Lease, LeaseKeeper, cold, tiles};
 use crate::checkpoint::{self, Origin, origin_hash};
 use crate::disk::{DirLock, DiskError, remove_dir};
@@ -38,6 +39,8 @@ pub struct BucketStore {
     writer: Option<Writer>,
     /// The tiles of a head of this size are in the bucket.
     tiled: TreeSize,
+    /// Writes full tiles before a head needs them.
+    uploader: TileUploader,
     lease: Option<Arc<LeaseKeeper>>,
     /// Since when nothing can be appended here.
     unsound: Option<Instant>,
@@ -47,7 +50,7 @@ pub struct BucketStore {
     refresh: Instant,
     /// Set while this process appends.
     appends: Arc<AtomicBool>,
-    _uploader: IndexUploader,
+    _index_uploader: IndexUploader,
     /// Last field: dropped after everything that writes.
     _lock: DirLock,
 }
@@ -79,7 +82,8 @@ impl BucketStore {
         let chain = Chain::open(chain, RightEdge::default(), |_| Ok::<_, StoreError>(Hash::EMPTY_ROOT))?;
         let reader = Arc::new(Reader::new(entries, options.open.describe.clone()));
         let appends = Arc::<AtomicBool>::default();
-        let uploader = IndexUploader::start(options.objects.clone(), layout.index(), appends.clone());
+        let index_uploader = IndexUploader::start(options.objects.clone(), layout.index(), appends.clone());
+        let uploader = TileUploader::new(options.objects.clone(), reader.clone(), options.threads);
         let (writer, tiled, lease) = (None, TreeSize::ZERO, None);
         let mut store = Self {
             layout,
@@ -88,12 +92,13 @@ impl BucketStore {
             chain,
             writer,
             tiled,
+            uploader,
             lease,
             unsound: None,
             may_load: true,
             refresh: Instant::now(),
             appends,
-            _uploader: uploader,
+            _index_uploader: index_uploader,
             _lock: lock,
         };
         store.recover()?;
@@ -220,6 +225,7 @@ impl BucketStore {
     fn note_tiles(&mut self) {
         self.tiled = self.tiled.max(self.covered());
         self.reader.entries().tail.release(self.tiled);
+        self.uploader.release(self.tiled);
     }
 
     fn writer(&mut self) -> Result<&mut Writer, StoreError> {
@@ -332,14 +338,7 @@ impl BucketStore {
         if size <= views.tree.peaks().size() {
             // TILES. A crash leaves some of them, which nobody asks for before there is a head that covers them, and
             // which the next server writes again.
-            let (BucketOptions { objects, threads, .. }, entries) = (&self.options, self.reader.entries());
-            tiles::upload(
-                objects.as_ref(),
-                &views.tree,
-                entries,
-                &tiles::growth(self.tiled, size),
-                *threads,
-            )?;
+            self.uploader.finish(&views.tree, size, tiles::growth(self.tiled, size))?;
             self.tiled = self.tiled.max(size);
         }
         // HEAD. A crash leaves the old one or the new one.
@@ -363,6 +362,7 @@ impl Drop for BucketStore {
         let doubtful = [Some(Failed::Apply), Some(Failed::Check)];
         let failed = self.writer.as_ref().is_none_or(|writer| doubtful.contains(&writer.failed));
         self.writer = None; // its threads write what waits
+        self.uploader.discard();
         let Ok(views) = self.reader.views() else { return };
         if failed {
             return;
@@ -409,7 +409,10 @@ impl Store for BucketStore {
     }
 
     fn apply(&mut self, batch: &Batch, _: Staged) -> Result<(), StoreError> {
-        self.take_in(batch)
+        self.take_in(batch)?;
+        // The batch is in the bucket, so whoever signs it next needs these tiles. A crash leaves some of them.
+        self.uploader.begin(self.tiled, batch.growth.edge.size());
+        Ok(())
     }
 
     fn replace_checkpoint(&mut self, old: Option<&[u8]>, new: &[u8]) -> Result<(), StoreError> {
@@ -445,6 +448,7 @@ impl Store for BucketStore {
         // The writer's threads are joined and sled closed before they are opened again. Readers are told meanwhile that
         // the tree is being reloaded.
         self.writer = None;
+        self.uploader.discard();
         self.reader.show(None);
         if failed == Some(Failed::Check) {
             tracing::warn!("the tree in sled does not check; making it anew");

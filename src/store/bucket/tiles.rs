@@ -49,16 +49,29 @@ pub fn upload(
     tiles: &[Tile],
     threads: usize,
 ) -> Result<(), StoreError> {
-    let write = |tile: &Tile| -> Result<(), StoreError> {
-        let bytes = match tile.id {
-            TileId::Hashes { .. } => hashes_to_bytes(&checked_tile(tree, *tile)?),
-            TileId::Entries { index } => entries.read_bundle(tree, index, tile.width())?,
-        };
-        let headers = if tile.is_full() { IMMUTABLE } else { PARTIAL };
-        objects.put(&layout::tile(*tile), &bytes, &headers).map_err(ChainError::from)?;
-        Ok(())
-    };
+    let write = |tile: &Tile| put(objects, tile, &bytes(tree, entries, tile)?);
     parallel::map(tiles, threads, write).map(drop)
+}
+
+/// Makes a tile or bundle of the tree.
+///
+/// # Errors
+/// [`StoreError`] if the tree or the entries can't be read.
+pub fn bytes(tree: &Tree, entries: &impl EntryStorage, tile: &Tile) -> Result<Vec<u8>, StoreError> {
+    match tile.id {
+        TileId::Hashes { .. } => Ok(hashes_to_bytes(&checked_tile(tree, *tile)?)),
+        TileId::Entries { index } => entries.read_bundle(tree, index, tile.width()),
+    }
+}
+
+/// Writes a tile or bundle.
+///
+/// # Errors
+/// The bucket's.
+pub fn put(objects: &dyn Objects, tile: &Tile, bytes: &[u8]) -> Result<(), StoreError> {
+    let headers = if tile.is_full() { IMMUTABLE } else { PARTIAL };
+    objects.put(&layout::tile(*tile), bytes, &headers).map_err(ChainError::from)?;
+    Ok(())
 }
 
 /// Reads a tile, and compares a full one with the hash above it: nobody can mend a wrong one in the caches of the world.

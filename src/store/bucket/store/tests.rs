@@ -14,6 +14,8 @@ use crate::store::tests::fixtures::{
     options, real_objects, signed, signer, unlocked,
 };
 
+mod uploader;
+
 fn head(store: &mut BucketStore) {
     let (old, new) = (store.checkpoint(), signed(&store.edge()));
     store.replace_checkpoint(old.as_deref(), &new).unwrap();

@@ -1,0 +1,99 @@
+//! The store behind a longer way, with a memory of what was written.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use treehead::bucket::{
+    BucketError, Creation, Headers, Listing, Object, Objects, Replacement, Requests, S3, Tag, TagStyle,
+};
+
+/// S3 with something in between.
+pub struct Wrapped {
+    store: S3,
+    /// Added to each request, also to those that are under way at the same time.
+    pub delay: Duration,
+    /// Tiles and bundles are dropped instead of written.
+    pub drops_tiles: bool,
+    /// Keeps the batches that were written.
+    pub batches: Option<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Wrapped {
+    pub fn new(store: S3) -> Self {
+        Self { store, delay: Duration::ZERO, drops_tiles: false, batches: None }
+    }
+
+    /// The batches that were written.
+    pub fn taken(&self) -> Vec<Vec<u8>> {
+        let batches = self.batches.as_ref().map(|batches| batches.lock().expect("no panic"));
+        batches.map(|mut batches| std::mem::take(&mut *batches)).unwrap_or_default()
+    }
+
+    fn wait(&self) {
+        if !self.delay.is_zero() {
+            std::thread::sleep(self.delay);
+        }
+    }
+}
+
+impl Objects for Wrapped {
+    fn get(&self, key: &str, limit: usize) -> Result<Option<Object>, BucketError> {
+        self.wait();
+        self.store.get(key, limit)
+    }
+
+    fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Option<Object>, BucketError> {
+        self.wait();
+        self.store.get_range(key, offset, length)
+    }
+
+    fn create(&self, key: &str, bytes: &[u8], headers: &Headers<'_>) -> Result<Creation, BucketError> {
+        self.wait();
+        let created = self.store.create(key, bytes, headers);
+        if let Some(batches) = self.batches.as_ref().filter(|_| key.starts_with("batch/")) {
+            batches.lock().expect("no panic").push(bytes.to_vec());
+        }
+        created
+    }
+
+    fn replace(
+        &self,
+        key: &str,
+        bytes: &[u8],
+        tag: &Tag,
+        headers: &Headers<'_>,
+    ) -> Result<Replacement, BucketError> {
+        self.wait();
+        self.store.replace(key, bytes, tag, headers)
+    }
+
+    fn put(&self, key: &str, bytes: &[u8], headers: &Headers<'_>) -> Result<Tag, BucketError> {
+        if self.drops_tiles && key.starts_with("tile/") {
+            return Ok(Tag::parse("dropped").expect("a tag"));
+        }
+        self.wait();
+        self.store.put(key, bytes, headers)
+    }
+
+    fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Listing, BucketError> {
+        self.wait();
+        self.store.list(prefix, after, limit)
+    }
+
+    fn delete(&self, key: &str) -> Result<(), BucketError> {
+        self.wait();
+        self.store.delete(key)
+    }
+
+    fn requests(&self) -> &Requests {
+        self.store.requests()
+    }
+
+    fn use_tag_style(&self, style: TagStyle) {
+        self.store.use_tag_style(style);
+    }
+
+    fn name(&self) -> String {
+        self.store.name()
+    }
+}

@@ -1,0 +1,175 @@
+//! Writes full tiles and bundles in the background, ahead of the head that needs them.
+//!
+//! They are functions of batches that are in the bucket, so they are right whenever they arrive, also after another server
+//! has taken over. A head counts on none of them but those that the bucket has acknowledged: it waits for what is under
+//! way, and writes the others itself.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use super::reader::BucketEntries;
+use super::{parallel, tiles};
+use crate::bucket::Objects;
+use crate::merkle::{Tile, TreeSize};
+use crate::store::StoreError;
+use crate::store::derived::{Reader, Tree};
+
+/// Most tiles that wait. The head that needs the others writes them.
+const MOST_QUEUED: usize = 4_096;
+
+/// The threads that write tiles in the background.
+pub struct TileUploader {
+    shared: Arc<Shared>,
+    /// Requests at once: all for a head, and half of them in the background, so that the next batch gets through. With
+    /// fewer than two, nothing is written in the background.
+    at_once: usize,
+    /// Started with the first tile: a server that stands by needs none.
+    threads: Vec<JoinHandle<()>>,
+    /// All full tiles of a tree of this size were queued, or belong to a head that is in the bucket.
+    queued: TreeSize,
+}
+
+struct Shared {
+    objects: Arc<dyn Objects>,
+    reader: Arc<Reader<BucketEntries>>,
+    state: Mutex<State>,
+    /// Signalled when a tile was queued, and when the threads are to end.
+    work: Condvar,
+    /// Signalled when nothing is queued or under way any more.
+    idle: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<(Tile, TreeSize)>,
+    under_way: usize,
+    /// Tiles that the bucket has acknowledged, and the size of the tree when they were queued.
+    written: BTreeMap<Tile, TreeSize>,
+    stopped: bool,
+}
+
+impl TileUploader {
+    /// Starts no thread yet.
+    pub fn new(objects: Arc<dyn Objects>, reader: Arc<Reader<BucketEntries>>, at_once: usize) -> Self {
+        let (state, work, idle) = (Mutex::default(), Condvar::new(), Condvar::new());
+        let shared = Arc::new(Shared { objects, reader, state, work, idle });
+        Self { shared, at_once, threads: Vec::new(), queued: TreeSize::ZERO }
+    }
+
+    /// Begins to write the full tiles of an applied tree of `size` leaves, of which those of a head of `tiled` leaves are in
+    /// the bucket.
+    pub fn begin(&mut self, tiled: TreeSize, size: TreeSize) {
+        self.queued = self.queued.max(tiled);
+        let grown: Vec<Tile> =
+            tiles::growth(self.queued, size).into_iter().filter(|tile| tile.is_full()).collect();
+        let mut state = self.shared.lock();
+        if self.at_once < 2 || grown.is_empty() || state.queue.len() + grown.len() > MOST_QUEUED {
+            return;
+        }
+        state.queue.extend(grown.into_iter().map(|tile| (tile, size)));
+        drop(state);
+        self.queued = size;
+        self.shared.work.notify_all();
+        while self.threads.len() < self.at_once.div_ceil(2) {
+            let shared = self.shared.clone();
+            let thread = std::thread::Builder::new().name("tiles".to_owned()).spawn(move || shared.run());
+            self.threads.push(thread.expect("a thread can be started"));
+        }
+    }
+
+    /// Waits for the tiles that are queued or under way, and writes those of `tiles` that were not written all the same. They
+    /// are tiles of `tree` at `size` leaves.
+    ///
+    /// # Errors
+    /// [`StoreError`]; those that were written need not be written again.
+    pub fn finish(&self, tree: &Tree, size: TreeSize, tiles: Vec<Tile>) -> Result<(), StoreError> {
+        if tiles.is_empty() {
+            return Ok(());
+        }
+        let state = self.shared.wait_until_idle(self.shared.lock());
+        let is_left = |tile: &Tile| !state.written.contains_key(tile);
+        let left: Vec<Tile> = tiles.into_iter().filter(is_left).collect();
+        drop(state);
+        let write = |tile: &Tile| {
+            tiles::put(
+                self.shared.objects.as_ref(),
+                tile,
+                &tiles::bytes(tree, self.shared.reader.entries(), tile)?,
+            )?;
+            self.shared.lock().written.insert(*tile, size);
+            Ok(())
+        };
+        parallel::map(&left, self.at_once, write).map(drop)
+    }
+
+    /// Forgets the tiles of a head of this size, which are all in the bucket.
+    pub fn release(&self, tiled: TreeSize) {
+        self.shared.lock().written.retain(|_, size| *size > tiled);
+    }
+
+    /// Forgets what is queued, and waits for what is under way: the tree is about to be opened anew.
+    pub fn discard(&self) {
+        let mut state = self.shared.lock();
+        state.queue.clear();
+        drop(self.shared.wait_until_idle(state));
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while it is held")
+    }
+
+    fn wait_until_idle<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let is_busy = |state: &mut State| !state.queue.is_empty() || state.under_way > 0;
+        self.idle.wait_while(state, is_busy).expect("no panic while it is held")
+    }
+
+    /// Writes one tile after the other until it is told to stop.
+    fn run(&self) {
+        let mut state = self.lock();
+        while !state.stopped {
+            let Some((tile, size)) = state.queue.pop_front() else {
+                state = self.work.wait(state).expect("no panic while it is held");
+                continue;
+            };
+            state.under_way += 1;
+            drop(state);
+            // sled may panic on pages that it did not expect.
+            let written = catch_unwind(AssertUnwindSafe(|| self.write(&tile)));
+            state = self.lock();
+            state.under_way -= 1;
+            match written {
+                Ok(Ok(())) => drop(state.written.insert(tile, size)),
+                // The head that needs them tries again, and says what is wrong. The others would only keep it waiting.
+                Ok(Err(_)) | Err(_) => state.queue.clear(),
+            }
+            if state.queue.is_empty() && state.under_way == 0 {
+                self.idle.notify_all();
+            }
+        }
+    }
+
+    fn write(&self, tile: &Tile) -> Result<(), StoreError> {
+        let views = self.reader.views()?;
+        let bytes = tiles::bytes(&views.tree, self.reader.entries(), tile)?;
+        // The tree may be opened anew meanwhile.
+        drop(views);
+        tiles::put(self.objects.as_ref(), tile, &bytes)
+    }
+}
+
+impl Drop for TileUploader {
+    /// Waits for the tiles that are being written.
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.stopped = true;
+        state.queue.clear();
+        drop(state);
+        self.shared.work.notify_all();
+        // Their panics were caught.
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}

@@ -22,16 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn run(place: &Place, dir: &Path) {
     println!("\n| until the next published entry, lease 3 s | least | median | most | goal |");
     println!("| --- | --- | --- | --- | --- |");
-    for (name, signal) in [("after SIGKILL", Signal::KILL), ("after SIGSTOP", Signal::STOP)] {
+    for (name, signal) in [("SIGKILL", Signal::KILL), ("SIGSTOP", Signal::STOP)] {
         let mut times: Vec<Duration> = std::thread::scope(|scope| {
-            let runs =
-                |at| scope.spawn(move || several(place, dir, &format!("take-over-{name:.9}-{at}"), signal));
+            let runs = |at| scope.spawn(move || several(place, dir, &format!("{name}-{at}"), signal));
             let logs: Vec<_> = (0..LOGS).map(runs).collect();
             logs.into_iter().flat_map(|log| log.join().expect("no panic")).collect()
         });
         times.sort();
         println!(
-            "| {name}, {} runs | {:.2?} | {:.2?} | {:.2?} | {GOAL:?} |",
+            "| after {name}, {} runs | {:.2?} | {:.2?} | {:.2?} | {GOAL:?} |",
             times.len(),
             times[0],
             times[times.len() / 2],
@@ -42,9 +41,9 @@ pub fn run(place: &Place, dir: &Path) {
 
 /// The runs of one log, whose servers take turns.
 fn several(place: &Place, dir: &Path, name: &str, signal: Signal) -> Vec<Duration> {
-    let (name, mut times) = (name.replace(' ', "-"), Vec::new());
-    let world = World { place, dir: dir.join(&name) };
-    world.make(&name);
+    let mut times = Vec::new();
+    let world = World { place, dir: dir.join(name) };
+    world.make(name);
     let (mut holder, mut next) = (world.serve("a"), 0);
     let mut standby = world.serve("b");
     for _ in 0..RUNS / LOGS {
@@ -71,7 +70,7 @@ fn several(place: &Place, dir: &Path, name: &str, signal: Signal) -> Vec<Duratio
         std::mem::swap(&mut holder, &mut standby);
     }
     drop((holder, standby));
-    place.clear(&name);
+    place.clear(name);
     times
 }
 

@@ -1,5 +1,6 @@
 //! Tiles that are written in the background: a head is never there before them, whatever fails.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::thread::sleep;
 

@@ -72,6 +72,8 @@ pub struct Trial<'a> {
     world: &'a World,
     addresses: &'a [SocketAddr],
     promises: Promises,
+    /// Whom the next cut hits.
+    pub hits: fn(u64, &mut Random) -> Vec<bool>,
 }
 
 /// The longest times that something took.
@@ -85,7 +87,7 @@ struct Longest {
 
 impl<'a> Trial<'a> {
     pub fn new(world: &'a World, addresses: &'a [SocketAddr]) -> Self {
-        Self { world, addresses, promises: Promises::new(world.key()) }
+        Self { world, addresses, promises: Promises::new(world.key()), hits: one_some_and_all }
     }
 
     /// Cuts the network again and again while entries are sent, and judges the log.
@@ -109,14 +111,7 @@ impl<'a> Trial<'a> {
                 scope.spawn(move || crowd.send(&format!("sender {number}"), number, seed));
             }
             for number in 0..cuts {
-                // One, some and all of them.
-                let count = self.addresses.len();
-                let one = usize::try_from(random.below(count as u64)).expect("few");
-                let cut: Vec<bool> = match number % 3 {
-                    0 => (0..count).map(|at| at == one).collect(),
-                    1 => (0..count).map(|at| at != one).collect(),
-                    _ => vec![true; count],
-                };
+                let cut = (self.hits)(number, &mut random);
                 self.cut(&crowd, &cut, network, &mut longest, &mut random);
             }
             drop(end);
@@ -200,6 +195,16 @@ impl<'a> Trial<'a> {
         }
         crowd.converge(self.promises.indices()[entry.as_bytes()] + 1);
         longest.one_head = longest.one_head.max(healed.elapsed());
+    }
+}
+
+/// One of three servers, two, and all of them.
+fn one_some_and_all(number: u64, random: &mut Random) -> Vec<bool> {
+    let one = random.below(3);
+    match number % 3 {
+        0 => (0..3).map(|at| at == one).collect(),
+        1 => (0..3).map(|at| at != one).collect(),
+        _ => vec![true; 3],
     }
 }
 

@@ -15,6 +15,7 @@ mod faults;
 mod fleet;
 mod keeping;
 mod kit;
+mod namespaces;
 mod oracle;
 mod promises;
 mod proxy;
@@ -50,9 +51,11 @@ fn main() -> ExitCode {
         kit::objects_are_created_replaced_read_listed_and_deleted,
         kit::a_store_behind_tls_takes_unsigned_payloads,
         kit::refusals_of_a_real_store_are_understood,
+        namespaces::a_server_whose_link_goes_down_is_replaced_and_comes_back,
         race::two_servers_race_that_both_always_hold_the_lease,
         race::two_servers_race_with_a_short_lease,
         rounds::a_log_survives_rounds_of_faults,
+        rounds::the_judge_finds_what_is_wrong,
         servers::a_bucket_has_one_log_below_a_prefix,
         servers::a_lost_cache_costs_nothing_but_time,
         servers::a_server_that_slept_while_another_one_took_over_stands_by,

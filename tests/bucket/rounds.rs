@@ -110,6 +110,49 @@ pub fn a_log_survives_rounds_of_faults() -> Outcome {
     Ok(Completion::Completed)
 }
 
+pub fn the_judge_finds_what_is_wrong() -> Outcome {
+    let store = match store() {
+        Ok(store) => store,
+        Err(why) => return ignored(&why, REQUIRED),
+    };
+    let round = Round { servers: 1, percent: 0, may_miss: false, ..Round::new(&store, store.tag_style(), 1) };
+    round.play();
+    let (objects, promises) = (&round.direct, &round.promises);
+    let found = judge(objects, promises)?;
+    let batches = oracle::list(objects.as_ref(), "batch/")?;
+    let wrong = |expected: &str| {
+        let error = judge(objects, promises).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    };
+    let tile = oracle::tiles_of(found.entries).pop().expect("there are entries");
+    for (key, changed, missing) in [
+        (&tile, "is wrong", "is missing"),
+        (batches.first().expect("there are batches"), "checksum", "expected a batch"),
+        (batches.last().expect("there are batches"), "checksum", "was acknowledged at"),
+    ] {
+        let whole = objects.get(key, 10_000_000)?.expect("it is there").bytes;
+        let mut bytes = whole.clone();
+        bytes[whole.len() / 2] ^= 1;
+        objects.put(key, &bytes, &Headers::default())?;
+        wrong(changed);
+        objects.delete(key)?;
+        wrong(missing);
+        objects.put(key, &whole, &Headers::default())?;
+    }
+    judge(objects, promises)?;
+    // A head that is off the chain.
+    let log = LogSigner::from(signer());
+    let size = TreeSize::new(found.entries as u64 + 1).expect("small");
+    let fork = log.sign(&Checkpoint::new(log.origin().clone(), size, Hash::digest(b"fork")), 1).to_string();
+    promises.show("a split view", fork.as_bytes());
+    wrong("a head of");
+    // An entry that the log lost.
+    promises.send(b"lost");
+    promises.acknowledge(b"lost", 0);
+    wrong("lost was acknowledged at 0");
+    Ok(Completion::Completed)
+}
+
 impl<'a> Round<'a> {
     fn new(store: &'a Store, tags: TagStyle, seed: u64) -> Self {
         let mut random = Random(seed);
@@ -132,6 +175,23 @@ impl<'a> Round<'a> {
     }
 
     fn run(&self, totals: &Mutex<Totals>) {
+        let (proxies, lives) = self.play();
+        let found = judge(&self.direct, &self.promises).unwrap_or_else(|wrong| panic!("{wrong}"));
+        self.remove_something(&found);
+        let mut totals = totals.lock().expect("no panic while it is held");
+        totals.rounds += 1;
+        totals.batches += found.batches;
+        totals.entries += found.entries;
+        totals.heads += found.heads;
+        totals.tiles += found.tiles;
+        totals.acknowledged += self.promises.acknowledged();
+        let faults = proxies.iter().flat_map(Proxy::counts).filter(|(fault, _)| *fault != Fault::None);
+        totals.faults += faults.map(|(_, count)| count).sum::<u64>();
+        totals.lives += lives;
+    }
+
+    /// Makes a log and lets its servers work. Returns their proxies, and how often they started.
+    fn play(&self) -> (Vec<Proxy>, u64) {
         let log = LogSigner::from(signer());
         let empty = Checkpoint::new(log.origin().clone(), TreeSize::ZERO, Hash::EMPTY_ROOT);
         let empty = log.sign(&empty, treehead::clock::now()).to_string();
@@ -157,18 +217,7 @@ impl<'a> Round<'a> {
             done.store(true, Ordering::SeqCst);
             assert!(ended.iter().all(|ok| *ok), "a server failed");
         });
-        let found = judge(&self.direct, &self.promises).unwrap_or_else(|wrong| panic!("{wrong}"));
-        self.remove_something(&found);
-        let mut totals = totals.lock().expect("no panic while it is held");
-        totals.rounds += 1;
-        totals.batches += found.batches;
-        totals.entries += found.entries;
-        totals.heads += found.heads;
-        totals.tiles += found.tiles;
-        totals.acknowledged += self.promises.acknowledged();
-        let faults = proxies.iter().flat_map(Proxy::counts).filter(|(fault, _)| *fault != Fault::None);
-        totals.faults += faults.map(|(_, count)| count).sum::<u64>();
-        totals.lives += lives.into_inner();
+        (proxies, lives.into_inner())
     }
 
     fn proxy(&self, number: u64) -> Proxy {

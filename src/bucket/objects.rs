@@ -1,6 +1,8 @@
 //! The contract of an object store with conditional writes.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::BucketError;
 use super::requests::Requests;
@@ -73,6 +75,12 @@ pub trait Objects: Send + Sync {
 
     /// Sets how the store wants tags in `If-Match`; the probe finds out.
     fn use_tag_style(&self, _style: TagStyle) {}
+
+    /// This store for requests whose answers are worth nothing later: none takes longer than `limit`, with all its tries.
+    /// `None` if it waits for nothing.
+    fn within(&self, _limit: Duration) -> Option<Arc<dyn Objects>> {
+        None
+    }
 
     /// The store's address, for messages.
     fn name(&self) -> String;

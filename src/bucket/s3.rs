@@ -406,6 +406,10 @@ impl Objects for S3 {
         self.shared.bare_tags.store(style == TagStyle::Bare, Ordering::Relaxed);
     }
 
+    fn within(&self, limit: Duration) -> Option<Arc<dyn Objects>> {
+        Some(Arc::new(Self::within(self, limit.min(self.timeout), limit.min(self.patience))))
+    }
+
     fn name(&self) -> String {
         let place = &self.shared.place;
         format!("{} at {}://{}", self.shared.address, place.scheme, place.host)

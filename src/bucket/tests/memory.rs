@@ -65,6 +65,7 @@ struct State {
     faults: VecDeque<(Operation, String, Fault)>,
     lies: Vec<Lie>,
     delay: Duration,
+    limit: Option<Duration>,
     writes: u64,
 }
 
@@ -94,6 +95,11 @@ impl MemoryObjects {
     /// Makes every request take this long.
     pub fn delay(&self, delay: Duration) {
         self.state().delay = delay;
+    }
+
+    /// The limit of requests whose answers are worth nothing later.
+    pub fn limit(&self) -> Option<Duration> {
+        self.state().limit
     }
 
     /// All keys with their bytes, past faults and counters.
@@ -291,6 +297,11 @@ impl Objects for MemoryObjects {
 
     fn requests(&self) -> &Requests {
         &self.inner.requests
+    }
+
+    fn within(&self, limit: Duration) -> Option<Arc<dyn Objects>> {
+        self.state().limit = Some(limit);
+        None
     }
 
     fn name(&self) -> String {

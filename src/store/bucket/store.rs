@@ -117,7 +117,10 @@ impl BucketStore {
         let BucketOptions { objects, writer, address, lease_seconds, .. } = &self.options;
         let Some(seconds) = lease_seconds else { return Ok(()) };
         let lease = Lease::new(*writer, address.clone(), *seconds);
-        let keeper = LeaseKeeper::start(lease, objects.clone(), true);
+        // An answer that comes when the lease has run out is of no use, and one that never comes must not keep this server
+        // from taking over.
+        let objects = objects.within(lease.length()).unwrap_or_else(|| objects.clone());
+        let keeper = LeaseKeeper::start(lease, objects, true);
         self.lease = Some(Arc::new(keeper.map_err(DiskError::io("start", "the thread of the lease"))?));
         Ok(())
     }

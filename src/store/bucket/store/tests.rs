@@ -271,6 +271,11 @@ fn the_holder_of_the_lease_gives_it_up_when_it_stops() {
     };
     let mut a = open(0);
     assert_eq!(a.turn().unwrap(), Turn::Hold);
+    assert_eq!(
+        objects.limit(),
+        Some(Duration::from_secs(30)),
+        "no request about it takes longer than it lasts"
+    );
     let mut b = open(1);
     let Turn::Stand { holder, .. } = b.turn().unwrap() else { panic!("one holds it") };
     assert_eq!(holder.as_deref(), Some("http://0"));

@@ -8,6 +8,8 @@ mod running;
 mod shared_bucket;
 mod starting;
 mod turns;
+#[cfg(feature = "bucket")]
+mod whole;
 mod witnessed;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -29,7 +29,11 @@ mod store;
 #[path = "../workflow/tls_front.rs"]
 #[allow(dead_code, reason = "the tests of whole workflows use more of it")]
 mod tls_front;
+#[path = "../common/toy_witness.rs"]
+#[allow(dead_code, reason = "other test programs use more of it")]
+mod toy_witness;
 mod wire;
+mod witnessed;
 
 use std::process::ExitCode;
 
@@ -61,5 +65,8 @@ fn main() -> ExitCode {
         servers::a_server_that_slept_while_another_one_took_over_stands_by,
         servers::a_standby_takes_over_from_a_server_that_is_killed_or_stopped,
         servers::readers_need_no_server,
+        witnessed::a_bucket_that_was_rolled_back_is_found_by_the_witnesses,
+        witnessed::a_holder_that_slept_shows_no_head_without_its_quorum_and_raises_no_alarm,
+        witnessed::a_server_that_takes_over_asks_the_witnesses_and_finishes_what_was_signed,
     ])
 }

@@ -9,7 +9,7 @@ use crate::needs::{Outcome, ignored};
 use crate::store::store;
 
 /// The server that appends, and the one that stands by.
-fn by_role(mut a: Server, mut b: Server) -> (Server, Server) {
+pub fn by_role(mut a: Server, mut b: Server) -> (Server, Server) {
     a.wait("it has a role", |a| a.is("holder") || a.is("standby"));
     if a.is("standby") {
         std::mem::swap(&mut a, &mut b);

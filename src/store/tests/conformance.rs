@@ -204,24 +204,31 @@ macro_rules! every_store {
     };
 }
 
-every_store! {
-    a_new_store_is_empty
-    growing_agrees_with_the_definition_across_tile_borders
-    every_width_of_every_tile_and_bundle_is_read
-    a_second_tile_level_grows_at_65536_leaves
-    empty_and_largest_entries_are_kept
-    the_first_of_two_equal_leaves_is_found
-    the_first_claim_stands
-    what_publishers_are_warned_of_is_found
-    search_pages_from_the_newest_to_the_oldest
-    names_are_found_by_their_beginning
-    staged_and_not_applied_is_not_readable_until_a_reload
-    staged_and_not_applied_survives_a_crash
-    the_checkpoint_is_only_replaced_by_whoever_knows_it
-    the_checkpoint_survives_a_reload_a_reopening_and_a_crash
-    reloading_changes_nothing
-    a_reader_follows_the_store_through_reloads
+/// The names of all tests, for a macro that runs them.
+macro_rules! all_tests {
+    ($run:ident) => {
+        $run! {
+            a_new_store_is_empty
+            growing_agrees_with_the_definition_across_tile_borders
+            every_width_of_every_tile_and_bundle_is_read
+            a_second_tile_level_grows_at_65536_leaves
+            empty_and_largest_entries_are_kept
+            the_first_of_two_equal_leaves_is_found
+            the_first_claim_stands
+            what_publishers_are_warned_of_is_found
+            search_pages_from_the_newest_to_the_oldest
+            names_are_found_by_their_beginning
+            staged_and_not_applied_is_not_readable_until_a_reload
+            staged_and_not_applied_survives_a_crash
+            the_checkpoint_is_only_replaced_by_whoever_knows_it
+            the_checkpoint_survives_a_reload_a_reopening_and_a_crash
+            reloading_changes_nothing
+            a_reader_follows_the_store_through_reloads
+        }
+    };
 }
+
+all_tests! { every_store }
 
 fn a_new_store_is_empty(place: impl Place) {
     let mut store = place.open();
@@ -677,16 +684,5 @@ mod real_bucket {
         };
     }
 
-    real_store! {
-        a_new_store_is_empty
-        growing_agrees_with_the_definition_across_tile_borders
-        empty_and_largest_entries_are_kept
-        the_first_claim_stands
-        staged_and_not_applied_is_not_readable_until_a_reload
-        staged_and_not_applied_survives_a_crash
-        the_checkpoint_is_only_replaced_by_whoever_knows_it
-        the_checkpoint_survives_a_reload_a_reopening_and_a_crash
-        reloading_changes_nothing
-        a_reader_follows_the_store_through_reloads
-    }
+    all_tests! { real_store }
 }

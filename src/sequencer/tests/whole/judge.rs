@@ -96,8 +96,8 @@ impl Judge {
         let head = opened.get().clone();
         self.is_prefix(&head).map_err(|why| format!("{key}: {why}"))?;
         let older = before.map(|bytes| checkpoint::read_unverified(&bytes).expect("checked").0.size);
-        if older.is_some_and(|older| older > head.size) {
-            return Err(format!("{key} went back from {older:?} to {}", head.size));
+        if let Some(older) = older.filter(|older| *older > head.size) {
+            return Err(format!("{key} went back from {older} to {}", head.size));
         }
         if self.has_witnesses && kind == HeadKind::Published && policy().check(&opened).is_err() {
             return Err(format!("{key} of {} leaves lacks its quorum", head.size));

@@ -13,7 +13,7 @@ use crate::bucket::{
 use crate::store::bucket::HeadKind;
 use crate::store::bucket::layout::{BATCHES, TILES};
 
-/// SplitMix64.
+/// `SplitMix64`.
 pub struct Random(pub u64);
 
 impl Random {

@@ -72,6 +72,8 @@ pub struct Config {
     pub index_bytes: u64,
     /// The bucket that the log is in, unless it is in its directory.
     pub bucket: Option<BucketSettings>,
+    /// The bucket that the log was in of which this directory is a backup.
+    pub backup_of: Option<BucketSettings>,
     /// The witnesses that it asks.
     witnesses: WitnessSettings,
 }
@@ -124,6 +126,8 @@ impl Config {
             return Err(place.key("publish_interval_ms").malformed("a number from 1 to 5000", seen));
         }
         let bucket = BucketSettings::of(dir, text.store.as_deref(), text.bucket, place)?;
+        // Of a backup, the journal counts.
+        let (bucket, backup_of) = if backup_marker(dir).exists() { (None, bucket) } else { (bucket, None) };
         let linger = bucket.as_ref().map(|bucket| bucket.linger).unwrap_or_default();
         Ok(Self {
             dir: dir.to_owned(),
@@ -140,6 +144,7 @@ impl Config {
             },
             index_bytes: text.index_memory_mib.map_or(INDEX_BYTES, |mib| u64::from(mib) << 20),
             bucket,
+            backup_of,
             witnesses: WitnessSettings::new(&text.witness, text.quorum, text.witnesses, place)?,
         })
     }

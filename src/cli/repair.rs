@@ -16,7 +16,7 @@ use super::object_store::StoreArgs;
 use super::output::{self, GREEN};
 use super::sources;
 use crate::disk::RealDisk;
-use crate::store::{CheckpointWas, OpenOptions, Repair, Repaired, backup_marker};
+use crate::store::{CheckpointWas, OpenOptions, Repair, Repaired};
 
 /// Mend a damaged log with entries of a backup, an export or a mirror
 #[allow(clippy::doc_markdown, reason = "help is plain text")]
@@ -52,7 +52,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
     let key = config.vkey()?;
     let source = args.from.as_ref().map(|from| sources::open(from, &args.store, &key)).transpose()?;
-    if config.bucket.is_some() && !backup_marker(&args.dir).exists() {
+    if config.bucket.is_some() {
         return of_bucket::run(args, &config, &key, source, json);
     }
     let (Some(from), Some(mut source)) = (&args.from, source) else {

@@ -93,6 +93,9 @@ pub fn a_backup_of_a_served_log_makes_logs_in_directories_and_buckets() -> Outco
     assert_eq!((size(&third), third["new_entries"].as_u64()), (last + 1, Some(last + 1 - size(&second))));
     let fourth = json(&world, &["backup", "a", "out", "--with-key"]);
     assert_eq!((fourth["segments_copied"].as_u64(), fourth["segments_kept"].as_u64()), (Some(0), Some(1)));
+    // A check of a backup is about the backup, although its settings name the bucket.
+    let (ok, said) = world.run(&["fsck", "out"]);
+    assert!(ok && said.contains(&format!("tree size {}", last + 1)), "{said}");
     // It does not say by itself where a log of it goes.
     let said = refused(&world, &["restore", "out", "c"]);
     assert!(said.contains("--to-directory") && !world.path("c").exists(), "{said}");

@@ -21,7 +21,7 @@ use crate::store::{JournalSource, Layout, StoreError, check_backup};
 
 /// The bucket that a new log goes to, unless it goes to its directory.
 pub fn settings(args: &Args, backup: &Config) -> Result<Option<BucketSettings>, Failure> {
-    match (args.bucket.settings()?, &backup.bucket) {
+    match (args.bucket.settings()?, &backup.backup_of) {
         (Some(asked), Some(own)) if asked.options == StoreOptions::default() => {
             // The same store, at this or another place in it.
             let url = asked.url.or_else(|| own.url.clone());
@@ -46,7 +46,7 @@ pub fn settings_file(
 ) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let text = String::from_utf8_lossy(&bytes);
     let has_own_options = args.bucket.store.options() != StoreOptions::default();
-    let text = match (bucket, &backup.bucket) {
+    let text = match (bucket, &backup.backup_of) {
         (None, None) => return Ok(bytes),
         (Some(bucket), Some(_)) if !has_own_options => with_address(&text, bucket)?,
         (bucket, _) => with_store(&text, bucket)?,

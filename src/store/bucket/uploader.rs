@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 use super::reader::BucketEntries;
 use super::{parallel, tiles};
@@ -64,19 +64,27 @@ impl TileUploader {
         self.queued = self.queued.max(tiled);
         let grown: Vec<Tile> =
             tiles::growth(self.queued, size).into_iter().filter(|tile| tile.is_full()).collect();
+        if self.at_once < 2 || grown.is_empty() || !self.start_threads() {
+            return;
+        }
         let mut state = self.shared.lock();
-        if self.at_once < 2 || grown.is_empty() || state.queue.len() + grown.len() > MOST_QUEUED {
+        if state.queue.len() + grown.len() > MOST_QUEUED {
             return;
         }
         state.queue.extend(grown.into_iter().map(|tile| (tile, size)));
         drop(state);
         self.queued = size;
         self.shared.work.notify_all();
+    }
+
+    /// Returns false if the system has no thread to spare, not even one. Then heads write their tiles themselves.
+    fn start_threads(&mut self) -> bool {
         while self.threads.len() < self.at_once.div_ceil(2) {
-            let shared = self.shared.clone();
-            let thread = std::thread::Builder::new().name("tiles".to_owned()).spawn(move || shared.run());
-            self.threads.push(thread.expect("a thread can be started"));
+            let (shared, thread) = (self.shared.clone(), Builder::new().name("tiles".to_owned()));
+            let Ok(thread) = thread.spawn(move || shared.run()) else { break };
+            self.threads.push(thread);
         }
+        !self.threads.is_empty()
     }
 
     /// Waits for the tiles that are queued or under way, and writes those of `tiles` that were not written all the same. They

@@ -159,6 +159,10 @@ impl Chain {
         // 1. HEADS, the published one first: it is never larger than the signed one, however they grow meanwhile.
         for kind in HeadKind::ALL {
             self.read_head(kind, &root_at)?;
+            // Also one that was known before: it is compared with another tree now.
+            if let Some(known) = self.head(kind) {
+                self.check_root(kind, &known.head, &root_at)?;
+            }
         }
         // 2. ANCHOR: the bucket has the batch that ends where the caller's tree ends, with the same root. If not, the
         // caller's tree is of another chain, or the bucket lost its end.

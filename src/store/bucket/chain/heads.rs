@@ -202,7 +202,7 @@ impl Chain {
     }
 
     /// Checks a head against the known batches, if it is over no more than them.
-    fn check_root<E: From<ChainError>>(
+    pub(super) fn check_root<E: From<ChainError>>(
         &self,
         kind: HeadKind,
         head: &Checkpoint,

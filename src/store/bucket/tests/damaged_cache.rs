@@ -7,7 +7,10 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 use crate::bucket::tests::memory::MemoryObjects;
-use crate::merkle::{Hash, LeafIndex, RightEdge, Tile, TileId, hashes_to_bytes, prove_inclusion, tiles_of};
+use crate::checkpoint;
+use crate::merkle::{
+    Hash, LeafIndex, RightEdge, Tile, TileId, hashes_to_bytes, prove_inclusion, read_root, tiles_of,
+};
 use crate::store::Store;
 use crate::store::bucket::{BucketStore, layout};
 use crate::store::tests::fixtures::{append, copy_dir, numbered, open_bucket, signed};
@@ -121,6 +124,10 @@ fn damage_in_the_cache_is_never_blamed_on_the_bucket() {
         copy_dir(dir.path(), copy.path());
         flip(copy.path(), &row, 1);
         let mut store = open_bucket(copy.path(), &objects).unwrap_or_else(|e| panic!("{what}: {e}"));
+        // What a start compares with the tree before it signs anything.
+        let head = checkpoint::read_unverified(&store.checkpoint().unwrap()).unwrap().0;
+        assert_eq!(head.size.get(), 70);
+        assert_eq!(read_root(store.reader().as_ref(), head.size).unwrap().root(), head.root, "{what}");
         // It takes over: it writes the tiles that are missing, and a head.
         in_spite(&mut store, Store::follow);
         in_spite(&mut store, |store| {

@@ -96,11 +96,20 @@ impl Config {
             )));
         }
         let kept = Profile::kept(dir)?;
-        files::parse(&path, WHAT, MAX_CONFIG_BYTES, |bytes| {
-            let (toml, text) = TomlFile::read(WHAT, "TOML as `treehead init` writes it", bytes)?;
-            Self::of(dir, text, kept, &toml.root())
-        })
-        .map_err(|e| e.and(&correct(&path)))
+        files::parse(&path, WHAT, MAX_CONFIG_BYTES, |bytes| Self::parse(dir, bytes, kept))
+            .map_err(|e| e.and(&correct(&path)))
+    }
+
+    /// Checks settings that are about to be written for the log in `dir`.
+    pub fn check_text(dir: &Path, text: &str) -> Result<(), Failure> {
+        let kept = Profile::kept(dir)?;
+        let parsed = Self::parse(dir, text.as_bytes(), kept);
+        parsed.map(drop).map_err(|e| Failure::file(&dir.join("treehead.toml"), &e))
+    }
+
+    fn parse(dir: &Path, bytes: &[u8], kept: Option<Profile>) -> Result<Self, FormatError> {
+        let (toml, text) = TomlFile::read(WHAT, "TOML as `treehead init` writes it", bytes)?;
+        Self::of(dir, text, kept, &toml.root())
     }
 
     fn of(

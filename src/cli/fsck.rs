@@ -8,10 +8,12 @@ use serde_json::json;
 use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::keys::{ML_DSA, secrets_of};
+use super::object_store::StoreArgs;
 use super::output::{self, GREEN, result, say};
 use super::remedies::{correct, put_back};
 use super::trusting::TrustedHeads;
-use super::{evidence, files};
+use super::{evidence, files, fsck_bucket};
+use crate::bucket::Address;
 use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{self, Checkpoint, LogKey, LogSigned, SignsFor};
 use crate::client::{AuditError, LogClient, audit, check_continues};
@@ -35,16 +37,20 @@ Examples:
   treehead fsck http://127.0.0.1:8080 --policy endpoint.policy \\
       --since scanner-4.2.0.tar.gz.tlog-proof
   treehead fsck mylog --rebuild                                    make sled anew from the journal
+  treehead fsck s3://releases/log --policy endpoint.policy      a log in a bucket, with credentials for it
 
-Where two heads that the log signed contradict each other, it writes a .tlog-fork file, which proves
+For a log in a bucket, DIR checks the bucket that its settings name: every batch, every tile of the
+heads, and the index. Where two heads that the log signed contradict each other, it writes a .tlog-fork file, which proves
 that to anybody: treehead verify-evidence.")]
 pub struct Args {
-    /// Directory or address of the log
-    #[arg(value_name = "DIR|URL")]
+    /// Directory or address of the log, or its bucket
+    #[arg(value_name = "DIR|URL|s3://BUCKET/PREFIX")]
     pub log: String,
     #[command(flatten)]
     pub trusted: TrustedHeads,
-    /// Throw sled away and make it anew from the journal; the server must not run
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Throw sled away and make it anew from the journal, or the cache of a bucket; the server must not run
     #[arg(long)]
     pub rebuild: bool,
     /// An older checkpoint or proof file of the log that somebody kept: today's log has to continue it
@@ -56,18 +62,28 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, json: bool) -> CliResult {
+    if Address::is_meant(&args.log) {
+        return fsck_bucket::check_address(args, json);
+    }
+    if args.store.options() != StoreArgs::default().options() {
+        return Err(Failure::Usage("options of an object store need s3://BUCKET/PREFIX".to_owned()));
+    }
     if !args.log.starts_with("http://") && !args.log.starts_with("https://") {
         return check_dir(Path::new(&args.log), args, json);
     }
     if args.rebuild {
         return Err(Failure::Usage("--rebuild needs the log's directory, not its address".to_owned()));
     }
-    let policy = args.trusted.policy()?.ok_or_else(|| {
+    check_url(args, &policy(args)?, json)
+}
+
+/// The policy that an address needs.
+pub fn policy(args: &Args) -> Result<Policy, Failure> {
+    args.trusted.policy()?.ok_or_else(|| {
         let message =
             "an address needs --policy FILE or --trust FILE: without the log's key there is no signed root";
         Failure::Usage(message.to_owned())
-    })?;
-    check_url(args, &policy, json)
+    })
 }
 
 /// Checks a log from outside.
@@ -94,6 +110,10 @@ fn check_url(args: &Args, policy: &Policy, json: bool) -> CliResult {
 /// Checks a log's directory from inside.
 fn check_dir(dir: &Path, args: &Args, json: bool) -> CliResult {
     let config = Config::load(dir)?;
+    if let Some(bucket) = &config.bucket {
+        check_files(&config)?;
+        return fsck_bucket::check_dir(&config, bucket, args, json);
+    }
     if args.rebuild {
         rebuild(&config)?;
     }
@@ -174,7 +194,7 @@ fn read_head(path: &Path, keys: &[impl SignsFor]) -> Option<LogSigned<Checkpoint
 }
 
 /// Reads an older head that somebody kept: a checkpoint, or a proof file or bundle, which ends with one.
-fn read_kept(path: &Path, keys: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, Failure> {
+pub fn read_kept(path: &Path, keys: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, Failure> {
     // Perhaps a copy of the file in a log's directory.
     let bytes = note_of(&files::read(path, "a checkpoint, proof file or bundle", MAX_PROOF_BYTES)?);
     let note = if bytes.starts_with(b"c2sp.org/tlog-proof@") || ProofBundle::is_one(&bytes) {

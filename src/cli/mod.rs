@@ -13,6 +13,7 @@ mod exit;
 mod export;
 mod files;
 mod fsck;
+mod fsck_bucket;
 mod gate;
 mod import;
 mod init;
@@ -22,6 +23,7 @@ mod keys;
 mod load;
 mod manifest;
 mod monitor;
+mod moving;
 mod new_dir;
 mod object_store;
 mod open;
@@ -123,6 +125,7 @@ enum Command {
     Backup(backup::Args),
     Restore(restore::Args),
     Repair(repair::Args),
+    Move(moving::Args),
     StoreCheck(store_check::Args),
     StorePolicy(store_policy::Args),
 }
@@ -191,6 +194,7 @@ fn run(command: Command, json: bool) -> CliResult {
         Command::Backup(args) => backup::run(&args, json),
         Command::Restore(args) => restore::run(&args, json),
         Command::Repair(args) => repair::run(&args, json),
+        Command::Move(args) => moving::run(&args, json),
         Command::StoreCheck(args) => store_check::run(&args, json),
         Command::StorePolicy(args) => store_policy::run(&args, json),
     }

@@ -15,7 +15,7 @@ use crate::proof::fork::{EvidenceCode, EvidenceError};
 use crate::release::StatementError;
 use crate::sequencer::{StartError, Trouble};
 use crate::server::OpenError;
-use crate::store::bucket::MakeError;
+use crate::store::bucket::{ChainError, MakeError, MoveError};
 use crate::store::{CopyError, ExportError, StoreError};
 
 /// Advice where a log's answers contradict its signature.
@@ -226,6 +226,10 @@ impl From<StoreError> for Failure {
                     ". Without a source: the newest .tlog-proof of this log that anybody has ends with a checkpoint."
                 ),
             ),
+            StoreError::Chain(ChainError::Sealed { .. }) => (
+                "log-moved",
+                "`treehead move s3://BUCKET/PREFIX DIR` said where the log is; if it was cut short, run it again.",
+            ),
             StoreError::Chain(e) if e.is_damage() => (
                 "bucket-damaged",
                 concat!(
@@ -236,6 +240,28 @@ impl From<StoreError> for Failure {
             _ => return Self::CouldNotTell(run_again(message)),
         };
         Self::refused(code, message, advice)
+    }
+}
+
+impl From<MoveError> for Failure {
+    fn from(error: MoveError) -> Self {
+        let message = error.to_string();
+        match error {
+            MoveError::Store(e) => e.into(),
+            MoveError::Make(e) => e.into(),
+            MoveError::Head(e) => e.into(),
+            MoveError::Served { .. } => Self::CouldNotTell(message).and("then run the command again"),
+            MoveError::OtherEntries { .. } => Self::refused(
+                "other-entries",
+                message,
+                "The log is where it was. If it lives in that bucket, this directory is an old copy: don't serve it. Otherwise choose another prefix.",
+            ),
+            MoveError::Left { .. } => Self::refused(
+                "log-moved",
+                message,
+                "Into a bucket: choose another prefix. Out of it: the log is in the directory that it was moved to; if that is lost, docs/bucket.md says how to make another.",
+            ),
+        }
     }
 }
 

@@ -1,16 +1,20 @@
 //! `treehead serve`: serves a log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::bucket::BucketSettings;
 use super::config::Config;
-use super::exit::CliResult;
+use super::exit::{CliResult, Failure};
 use super::serving::{self, Address};
 use super::signals::stop_signal;
 use super::values::parse_listen;
 use super::{output, policy};
 use crate::checkpoint::policy::Policy;
-use crate::server::{self, Log, LogConfig, Storage};
+use crate::disk::RealDisk;
+use crate::note::NoteKey;
+use crate::server::{self, Bucket, Log, LogConfig, Storage};
+use crate::store::bucket::set_journal_aside;
 
 /// Serve a log over HTTP until SIGINT or SIGTERM
 #[derive(Debug, clap::Args)]
@@ -26,6 +30,15 @@ pub struct Serve {
     /// Address to listen on; overrides treehead.toml
     #[arg(long, value_name = "ADDR", value_parser = parse_listen)]
     pub listen: Option<String>,
+}
+
+/// Opens a log's bucket, and ends a move into it that was cut short.
+fn storage(bucket: BucketSettings, dir: &Path, keys: &[NoteKey]) -> Result<Bucket, Failure> {
+    let storage = bucket.storage()?;
+    if let Some(aside) = set_journal_aside(&RealDisk, dir, storage.objects.as_ref(), keys)? {
+        tracing::warn!(aside = %aside.display(), "the log is in its bucket: the journal in its directory was set aside");
+    }
+    Ok(storage)
 }
 
 pub fn run(args: &Serve) -> CliResult {
@@ -44,8 +57,8 @@ pub fn run(args: &Serve) -> CliResult {
         let storage = match &config.bucket {
             None => Storage::Directory,
             Some(bucket) => {
-                let bucket = bucket.clone();
-                Storage::Bucket(serving::open(|| bucket.storage()).await?)
+                let (bucket, dir, keys) = (bucket.clone(), config.dir.clone(), config.vkeys()?);
+                Storage::Bucket(serving::open(move || storage(bucket, &dir, &keys)).await?)
             }
         };
         let cosigners = config.cosigners()?;

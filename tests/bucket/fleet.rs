@@ -54,11 +54,16 @@ impl World {
         world
     }
 
-    fn init(store: Store, name: &str) -> Self {
+    /// No log yet.
+    pub fn empty(store: Store, name: &str) -> Self {
         let (dir, time) =
             (tempfile::tempdir().unwrap(), std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap());
         let url = format!("s3://{}/servers/{name}-{}", store.bucket, time.as_nanos());
-        let world = Self { store, dir, url };
+        Self { store, dir, url }
+    }
+
+    fn init(store: Store, name: &str) -> Self {
+        let world = Self::empty(store, name);
         let origin = ["--origin", "log.example.com", "--profile", "opaque"];
         let made = world.run(&[&["init", "a", "--store", &world.url], &origin[..]].concat());
         assert!(made.0, "{}", made.1);

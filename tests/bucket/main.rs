@@ -15,6 +15,7 @@ mod faults;
 mod fleet;
 mod keeping;
 mod kit;
+mod moving;
 mod namespaces;
 mod oracle;
 mod promises;
@@ -56,6 +57,8 @@ fn main() -> ExitCode {
         kit::a_store_behind_tls_takes_unsigned_payloads,
         kit::refusals_of_a_real_store_are_understood,
         namespaces::a_server_whose_link_goes_down_is_replaced_and_comes_back,
+        moving::a_log_moves_into_a_bucket_and_back,
+        moving::a_damaged_bucket_is_named_object_by_object,
         race::two_servers_race_that_both_always_hold_the_lease,
         race::two_servers_race_with_a_short_lease,
         rounds::a_log_survives_rounds_of_faults,

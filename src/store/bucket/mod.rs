@@ -36,7 +36,10 @@ pub use layout::HeadKind;
 pub use lease::{Decision, Lease, LeaseRecord, MAX_SECONDS, Observed, decide};
 pub use lease_keeper::{LeaseKeeper, LeaseState};
 pub use make::{MakeError, make, recognise};
-pub use moving::{BucketSource, CopyToBucket};
+pub use moving::{
+    BucketSource, MoveError, MoveToBucket, MoveToDirectory, MovedToBucket, MovedToDirectory, discard_cache,
+    finish_move, is_moving, set_journal_aside,
+};
 pub use options::BucketOptions;
 pub use repair::{BucketRepair, BundleSource, Mended, Mending, NamedSource, SourceHeads};
 pub use seal::{SEAL_BYTES, Seal};

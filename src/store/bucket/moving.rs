@@ -1,86 +1,177 @@
 //! Moving a log between a directory and a bucket.
+//!
+//! Wherever a log comes from must never go on as a log beside the one that was moved: two would sign different entries in the
+//! same places. A journal is set aside when the settings name the bucket. A bucket, which other servers may use at the same
+//! moment, is [sealed](super::seal): the chain itself refuses them from then on.
+
+mod to_bucket;
+mod to_directory;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::BucketStore;
 use super::cache::BundleCache;
+use super::lease::{Lease, MAX_SECONDS};
 use super::reader::BucketEntries;
 use super::tail::Tail;
-use crate::bucket::Objects;
-use crate::checkpoint::{Origin, origin_hash};
-use crate::disk::DirLock;
-use crate::merkle::{Hash, LeafIndex, RightEdge, TreeSize, read_root};
-use crate::note::NoteKey;
-use crate::store::{
-    Batch, Describe, EntrySource, Layout, Scan, SignedHead, Store as _, StoreError, check_holds, read_signed,
-};
+use super::{ChainError, Decision, HeadKind, LeaseKeeper, MakeError, WriterId};
+use crate::bucket::{BucketError, Objects};
+use crate::checkpoint::{self, Origin, origin_hash};
+use crate::disk::{DirLock, DiskError, DiskIo};
+use crate::merkle::TreeSize;
+use crate::note::{MAX_NOTE_BYTES, NoteKey};
+use crate::store::disk::moving::{discard_derived, has_journal, set_aside};
+use crate::store::{EntrySource, ExportError, Layout, StoreError, read_signed};
+pub use to_bucket::{MoveToBucket, MovedToBucket};
+pub use to_directory::{MoveToDirectory, MovedToDirectory, finish_move, is_moving};
 
-/// Copies a log from its directory into a bucket. The directory is left as it is.
-pub struct CopyToBucket<'a> {
-    /// The log's directory, which no server has open.
-    pub dir: &'a Path,
-    /// The key that signs its heads, Ed25519.
-    pub key: &'a NoteKey,
-    /// Computes what the indexes hold of an entry.
-    pub describe: Describe,
-    /// Told how many bytes of how many are read.
-    pub progress: &'a dyn Fn(u64, u64),
+/// The lease of a move, in seconds: it reads and writes for long without asking whether it still has it.
+const LEASE_SECONDS: u32 = 10;
+
+/// Why a log was not moved. It is where it was, unless the same command says otherwise; that command again goes on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MoveError {
+    /// The log, the bucket or the directory failed, or does not check.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The bucket has another log, or none.
+    #[error(transparent)]
+    Make(#[from] MakeError),
+    /// The log has no head that may be shown.
+    #[error(transparent)]
+    Head(ExportError),
+    /// A server uses the bucket.
+    #[error(
+        "a server appends to the log in {store}{}: stop all servers that use this bucket; the lease of one that was killed runs out by itself",
+        holder.as_ref().map(|holder| format!(" ({holder})")).unwrap_or_default()
+    )]
+    Served {
+        /// The bucket and the prefix.
+        store: String,
+        /// The server's address, if it said so.
+        holder: Option<String>,
+    },
+    /// The bucket has entries that the directory has not.
+    #[error("{store} has other entries: expected at most {expected}, saw {seen}")]
+    OtherEntries {
+        /// The bucket and the prefix.
+        store: String,
+        /// The directory's size and root.
+        expected: String,
+        /// The bucket's.
+        seen: String,
+    },
+    /// The log was moved away from the bucket, by another move than this one.
+    #[error(
+        "the log in {store} was moved away at tree size {size}, and not to this directory: a bucket that was left takes no log again"
+    )]
+    Left {
+        /// The bucket and the prefix.
+        store: String,
+        /// The size of the tree then.
+        size: TreeSize,
+    },
 }
 
-impl CopyToBucket<'_> {
-    /// Appends the journal's batches to a log in a bucket, which has none or the first ones of an attempt that was cut
-    /// short, and then writes the signed head: before that, the bucket has no log. Returns the head's size.
-    ///
-    /// # Errors
-    /// [`StoreError`]: if the journal does not check, if the bucket has something else, or if one of them fails.
-    pub fn run(&self, store: &mut BucketStore) -> Result<TreeSize, StoreError> {
-        let layout = Layout::new(self.dir);
-        let _lock = DirLock::acquire(&layout.lock())?;
+impl From<ChainError> for MoveError {
+    fn from(error: ChainError) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+impl From<BucketError> for MoveError {
+    fn from(error: BucketError) -> Self {
+        ChainError::from(error).into()
+    }
+}
+
+impl From<DiskError> for MoveError {
+    fn from(error: DiskError) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+/// Takes the lease, so that servers stand by while the log moves. It is courtesy to them, and tells of those that run.
+///
+/// # Errors
+/// [`MoveError::Served`] if a server renews it.
+fn take_lease(objects: &Arc<dyn Objects>, writer: WriterId) -> Result<LeaseKeeper, MoveError> {
+    let mut lease = Lease::new(writer, None, LEASE_SECONDS);
+    let begun = Instant::now();
+    let mut seen = None;
+    while let Decision::Wait(until) = lease.step(objects.as_ref(), true, Instant::now)? {
+        // Whoever renews it in the meantime is alive.
+        let is_renewed = seen.is_some_and(|seen| seen != until);
+        if is_renewed || begun.elapsed() > Duration::from_secs(MAX_SECONDS.into()) * 2 {
+            let holder = lease.holder().map(str::to_owned);
+            return Err(MoveError::Served { store: objects.name(), holder });
+        }
+        seen = Some(until);
+        let pause = until.saturating_duration_since(Instant::now()).min(Duration::from_millis(200));
+        thread::sleep(pause.max(Duration::from_millis(1)));
+    }
+    let keeper = LeaseKeeper::start(lease, objects.clone(), true);
+    keeper.map_err(|error| DiskError::io("start", "the thread of the lease")(error).into())
+}
+
+/// Sets aside a journal that is left in the directory of a log in a bucket: a move was cut short, or somebody changed the
+/// settings. The bucket must have all that the journal's log has signed. Returns the directory that it is in; `None` if there
+/// is no journal.
+///
+/// # Errors
+/// [`StoreError`]; [`ChainError::RolledBack`] if the bucket has less.
+pub fn set_journal_aside(
+    io: &dyn DiskIo,
+    dir: &Path,
+    objects: &dyn Objects,
+    keys: &[NoteKey],
+) -> Result<Option<PathBuf>, StoreError> {
+    if !has_journal(dir) {
+        return Ok(None);
+    }
+    let layout = Layout::new(dir);
+    let _lock = DirLock::acquire(&layout.lock())?;
+    let mut there = TreeSize::ZERO;
+    for kind in HeadKind::ALL {
+        let Some(object) = objects.get(kind.as_str(), MAX_NOTE_BYTES).map_err(ChainError::from)? else {
+            continue;
+        };
+        let head = checkpoint::open(&object.bytes, keys)
+            .map_err(|e| ChainError::HeadDamaged { key: kind.as_str().to_owned(), detail: e.to_string() })?;
+        there = there.max(head.get().size);
+    }
+    let here = read_signed(&layout.checkpoint(), &keys[0])?.map_or(TreeSize::ZERO, |signed| signed.head.size);
+    if here > there {
         let path = layout.checkpoint();
-        let signed = read_signed(&path, self.key)?;
-        let SignedHead { head, note } = signed.ok_or(StoreError::CheckpointMissing { path })?;
-        let mut scan = Scan::new(&layout.journal(), origin_hash(self.key.name().as_str()), None)?;
-        let mut edge = RightEdge::default();
-        while let Some(record) = scan.next_record()? {
-            let entries: Vec<Vec<u8>> = record.entries().into_iter().map(<[u8]>::to_vec).collect();
-            let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
-            let growth = edge.grow(&leaf_hashes);
-            record.check_root(&record.path_in(&layout.journal()), &growth.edge.root())?;
-            if growth.edge.size() > store.edge().size() {
-                let first = LeafIndex::new(record.first).expect("checked when it was read");
-                check_same(store, &edge)?;
-                let facts = entries.iter().map(|entry| (self.describe)(entry)).collect();
-                let batch = Batch { first, entries, leaf_hashes, facts, growth: growth.clone() };
-                let staged = store.stage(&batch)?;
-                store.apply(&batch, staged)?;
-            }
-            edge = growth.edge;
-            let (done, total) = scan.progress();
-            (self.progress)(done, total);
-        }
-        check_same(store, &edge)?;
-        // The whole log is in the bucket, and hashes to the signed root. A crash before the next line leaves batches without
-        // a head; the next attempt finds them.
-        check_holds(&head, edge.size(), || Ok(read_root(store.reader().as_ref(), head.size)?.root()))?;
-        let old = store.checkpoint();
-        if old.as_deref() != Some(&note) {
-            store.replace_checkpoint(old.as_deref(), &note)?;
-        }
-        Ok(head.size)
+        let expected = format!("a head of {here} leaves, which {} says were signed", path.display());
+        return Err(ChainError::RolledBack { expected, seen: format!("one of {there}") }.into());
     }
+    Ok(set_aside(io, dir)?)
 }
 
-/// Checks that the bucket has the entries that the journal has.
-fn check_same(store: &BucketStore, edge: &RightEdge) -> Result<(), StoreError> {
-    let there = store.edge();
-    if there == *edge {
-        return Ok(());
+/// Throws away the cache of a server of a log in a bucket. The next start makes it anew.
+///
+/// # Errors
+/// [`StoreError::Disk`] while it is served.
+pub fn discard_cache(dir: &Path) -> Result<(), StoreError> {
+    let _lock = DirLock::acquire(&Layout::new(dir).lock())?;
+    Ok(discard_derived(dir)?)
+}
+
+/// Everything in a bucket, for readers without a cache.
+fn entries_in(objects: Arc<dyn Objects>, origin: &Origin, threads: usize) -> BucketEntries {
+    BucketEntries {
+        objects,
+        origin: origin_hash(origin.as_str()),
+        tail: Tail::default(),
+        cache: BundleCache::new(PathBuf::new(), 0),
+        threads,
+        tree_damaged: AtomicBool::new(false),
     }
-    let expected = format!("the journal's {} entries with root {}", edge.size(), edge.root());
-    let detail = format!("expected {expected}, saw {} with root {}", there.size(), there.root());
-    Err(StoreError::Overtaken { detail: format!("{detail}; choose another prefix") })
 }
 
 /// The entries of a log in a bucket, for a repair of a log in a directory, or a restore.
@@ -90,14 +181,7 @@ impl BucketSource {
     /// The log of this origin in `objects`.
     #[must_use]
     pub fn new(objects: Arc<dyn Objects>, origin: &Origin) -> Self {
-        Self(BucketEntries {
-            objects,
-            origin: origin_hash(origin.as_str()),
-            tail: Tail::default(),
-            cache: BundleCache::new(PathBuf::new(), 0),
-            threads: 1,
-            tree_damaged: AtomicBool::new(false),
-        })
+        Self(entries_in(objects, origin, 1))
     }
 }
 

@@ -135,29 +135,8 @@ impl Export<'_> {
         &self.keys[0]
     }
 
-    /// Reads the head that may be shown: the last one with a quorum where the log has witnesses, unless it
-    /// publishes without.
     fn newest_head(&self, layout: &Layout) -> Result<SignedHead, ExportError> {
-        let signed_head = || {
-            let path = layout.checkpoint();
-            read_signed(&path, self.key())?.ok_or(StoreError::CheckpointMissing { path })
-        };
-        let Some(policy) = self.witnesses else { return Ok(signed_head()?) };
-        let path = layout.witnessed();
-        let witnessed = read_signed(&path, self.key())?;
-        if self.publish_unwitnessed {
-            let bare = signed_head()?;
-            // With its cosignatures, if they are on the newest head.
-            return Ok(witnessed.filter(|witnessed| witnessed.head.size >= bare.head.size).unwrap_or(bare));
-        }
-        let Some(head) = witnessed else {
-            return Err(ExportError::NeverWitnessed { expected: policy.quorum_in_words() });
-        };
-        let signed = checkpoint::open(&head.note, self.keys).map_err(ExportError::Head)?;
-        match policy.check(&signed) {
-            Ok(_) => Ok(head),
-            Err(source) => Err(ExportError::NoQuorum { path, source }),
-        }
+        shown_head(layout, self.keys, self.witnesses, self.publish_unwitnessed)
     }
 
     /// Refuses to replace a head by a smaller one: readers would see the log shrink.
@@ -172,6 +151,36 @@ impl Export<'_> {
             }
         };
         if there <= size { Ok(()) } else { Err(ExportError::Newer { path, there, here: size }) }
+    }
+}
+
+/// Reads the head that may be shown: the last one with a quorum where the log has witnesses, unless it publishes without.
+pub fn shown_head(
+    layout: &Layout,
+    keys: &[NoteKey],
+    witnesses: Option<&Policy>,
+    publish_unwitnessed: bool,
+) -> Result<SignedHead, ExportError> {
+    let key = &keys[0];
+    let signed_head = || {
+        let path = layout.checkpoint();
+        read_signed(&path, key)?.ok_or(StoreError::CheckpointMissing { path })
+    };
+    let Some(policy) = witnesses else { return Ok(signed_head()?) };
+    let path = layout.witnessed();
+    let witnessed = read_signed(&path, key)?;
+    if publish_unwitnessed {
+        let bare = signed_head()?;
+        // With its cosignatures, if they are on the newest head.
+        return Ok(witnessed.filter(|witnessed| witnessed.head.size >= bare.head.size).unwrap_or(bare));
+    }
+    let Some(head) = witnessed else {
+        return Err(ExportError::NeverWitnessed { expected: policy.quorum_in_words() });
+    };
+    let signed = checkpoint::open(&head.note, keys).map_err(ExportError::Head)?;
+    match policy.check(&signed) {
+        Ok(_) => Ok(head),
+        Err(source) => Err(ExportError::NoQuorum { path, source }),
     }
 }
 

@@ -11,6 +11,8 @@ mod fsck;
 pub(super) mod journal;
 mod layout;
 mod leaves;
+#[cfg(feature = "bucket")]
+pub(super) mod moving;
 mod rebuild;
 pub(super) mod rehash;
 mod repair;
@@ -36,6 +38,8 @@ pub use backup::{BackedUp, Backup, BackupSource, Companion, Heads, JournalToCopy
 use catch_up::Recovered;
 pub use copy_error::CopyError;
 use entries::JournalEntries;
+#[cfg(feature = "bucket")]
+pub(super) use export::shown_head;
 pub use export::{Export, ExportError, Exported};
 pub use export_source::ExportSource;
 pub use fsck::{Fsck, FsckError, SledSeen, Sound};
@@ -44,6 +48,8 @@ pub use journal::{Record, Scan};
 use layout::open_tree_rows;
 pub use layout::{Layout, discard_tree};
 pub use rebuild::{Counts, EntrySource, JournalSource};
+#[cfg(feature = "bucket")]
+pub(super) use rehash::{Rehash, rehash_journal};
 pub use repair::{CheckpointWas, Repair, Repaired};
 pub use restore::{Restore, Restored, check_backup};
 

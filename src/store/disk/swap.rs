@@ -18,7 +18,7 @@ impl Layout {
         self.journal().with_extension("building")
     }
 
-    fn journal_new(&self) -> PathBuf {
+    pub(super) fn journal_new(&self) -> PathBuf {
         self.journal().with_extension("new")
     }
 

@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use super::super::{BucketChecked, BucketFsck, BucketSource, CopyToBucket, index_objects, layout};
+use super::super::{BucketChecked, BucketFsck, index_objects, layout};
 use super::*;
 use crate::bucket::Operation;
 use crate::bucket::tests::memory::{Fault, MemoryObjects};
@@ -10,8 +10,8 @@ use crate::merkle::{LeafIndex, Tile, TileId, TileReader as _, hashes_to_bytes, t
 use crate::store::MAX_BATCH_ENTRIES;
 use crate::store::tests::conformance::check;
 use crate::store::tests::fixtures::{
-    ORIGIN, append, batch_of, copy_dir, describe, numbered, open_bucket, open_bucket_with, open_disk,
-    options, real_objects, signed, signer, unlocked,
+    ORIGIN, append, batch_of, copy_dir, numbered, open_bucket, open_bucket_with, real_objects, signed,
+    signer, unlocked,
 };
 
 mod uploader;
@@ -401,46 +401,6 @@ fn fsck_names_what_is_wrong_and_writes_tiles_again() {
             assert!(is_lost_head || error.is_err_and(|error| error.is_damage()), "{key}");
         }
     }
-}
-
-#[test]
-fn a_log_moves_into_a_bucket_and_its_entries_back() {
-    let (dir, cache, objects) = (TempDir::new().unwrap(), TempDir::new().unwrap(), MemoryObjects::default());
-    let mut disk = open_disk(dir.path(), options).unwrap();
-    numbered(0, 1_000).chunks(90).for_each(|batch| append(&mut disk, batch.to_vec()));
-    disk.replace_checkpoint(None, &signed(&disk.edge())).unwrap();
-    let note = disk.checkpoint();
-    let key = signer().public().clone();
-    let copy = |store: &mut BucketStore| {
-        CopyToBucket { dir: dir.path(), key: &key, describe: describe(), progress: &|_, _| () }.run(store)
-    };
-    let mut store = open_bucket(cache.path(), &objects).unwrap();
-    assert!(matches!(copy(&mut store), Err(StoreError::Disk(DiskError::Locked { .. }))), "it is served");
-    drop(disk);
-    // An attempt that was cut short.
-    append(&mut store, numbered(0, 90));
-    let copied = (0..1_000).find_map(|_| match copy(&mut store) {
-        Err(StoreError::Disk(DiskError::Locked { .. })) => None,
-        copied => Some(copied),
-    });
-    assert_eq!(copied.unwrap().unwrap().get(), 1_000);
-    check(&store, &numbered(0, 1_000));
-    assert_eq!(objects.bytes("checkpoint"), note);
-    check_tiles(&objects, &store);
-    assert_eq!(copy(&mut store).unwrap().get(), 1_000, "again");
-    let mut source = BucketSource::new(Arc::new(objects.clone()), &Origin::from(key.name().clone()));
-    let (mut entries, mut next) = (Vec::new(), 0);
-    while next < 1_000 {
-        let some = crate::store::EntrySource::entries(&mut source, next, 70).unwrap();
-        next += some.len() as u64;
-        entries.extend(some);
-    }
-    assert_eq!(entries, numbered(0, 1_000));
-    // Another log's entries are there.
-    let (cache, objects) = (TempDir::new().unwrap(), MemoryObjects::default());
-    let mut other = open_bucket(cache.path(), &objects).unwrap();
-    append(&mut other, numbered(5, 10));
-    assert!(copy(&mut other).is_err() && objects.bytes("checkpoint").is_none());
 }
 
 /// `TREEHEAD_TEST_LEAVES=10000000 cargo test --lib leaves_in_a_real_store -- --ignored --nocapture` prints the times.

@@ -3,5 +3,6 @@ mod chain;
 mod cold;
 mod damaged_cache;
 mod lease;
+mod moving;
 mod seal;
 mod simulation;

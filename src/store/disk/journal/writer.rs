@@ -52,6 +52,11 @@ impl JournalWriter {
 
     /// Makes everything durable.
     pub fn finish(self) -> Result<(), StoreError> {
+        self.sync()
+    }
+
+    /// Makes durable what was appended so far.
+    pub fn sync(&self) -> Result<(), StoreError> {
         for first in segments(&self.dir)? {
             let path = segment_path(&self.dir, first);
             let file = File::open(&path).map_err(DiskError::io("open", &path))?;

@@ -31,6 +31,13 @@ pub struct Args {
 
 pub fn run(args: &Args, json: bool) -> CliResult {
     let config = Config::load(&args.dir)?;
+    if let Some(bucket) = &config.bucket {
+        return Err(Failure::Usage(format!(
+            "the log of {} is in {}, which has the static tree already: let readers read it there (docs/bucket.md)",
+            args.dir.display(),
+            bucket.address
+        )));
+    }
     let (keys, witnesses) = (config.vkeys()?, config.witnesses()?);
     let done = output::with_progress("exporting", "entries", |progress| {
         let export = Export {

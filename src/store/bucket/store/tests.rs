@@ -10,8 +10,8 @@ use crate::merkle::{LeafIndex, Tile, TileId, TileReader as _, hashes_to_bytes, t
 use crate::store::MAX_BATCH_ENTRIES;
 use crate::store::tests::conformance::check;
 use crate::store::tests::fixtures::{
-    ORIGIN, append, batch_of, copy_dir, numbered, open_bucket, open_bucket_with, real_objects, signed,
-    signer, unlocked,
+    ORIGIN, append, batch_of, copy_dir, numbered, open_bucket, open_bucket_with, options, real_objects,
+    signed, signer, unlocked,
 };
 
 mod uploader;

@@ -29,7 +29,7 @@ use crate::store::{OpenOptions, Restore, Restored, backup_marker};
 Examples:
   treehead restore /backup/mylog mylog
   treehead restore /backup/mylog mylog --store s3://releases/log    into a new prefix of a bucket
-  treehead restore /backup/mylog mylog    mylog is a server's directory: into the bucket that it names
+  treehead restore /backup/mylog mylog    into the bucket that a server's directory names
 
 Into the bucket of the log itself, missing batches are appended, and nothing is replaced.
 

@@ -100,6 +100,12 @@ impl<'a> Trial<'a> {
         }
         let crowd = Crowd::new(&self.promises, self.addresses, &ends);
         self.fill(&crowd);
+        // Those that stand by follow.
+        for server in &mut servers {
+            server.wait("it has the first bundle", |server| {
+                server.get("/tile/entries/000").is_some_and(|(status, _)| status == 200)
+            });
+        }
         let objects = self.world.objects();
         let (mut random, mut longest) = (Random(seed), Longest::default());
         std::thread::scope(|scope| {

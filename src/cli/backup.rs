@@ -127,8 +127,8 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     output::result(json, &object, &lines)
 }
 
-/// The log's batches and heads.
-fn source(config: &Config, key: &NoteKey) -> Result<Box<dyn BackupSource>, Failure> {
+/// The log's batches and heads, to be copied.
+pub fn source(config: &Config, key: &NoteKey) -> Result<Box<dyn BackupSource>, Failure> {
     let Some(bucket) = &config.bucket else {
         return Ok(Box::new(JournalToCopy::new(&config.dir, key, Arc::new(RealDisk))));
     };

@@ -41,6 +41,15 @@ impl StoreArgs {
         }
     }
 
+    /// Rejects options of an object store where no bucket is named.
+    pub fn check_unused(&self) -> Result<(), Failure> {
+        if self.options() == StoreOptions::default() {
+            return Ok(());
+        }
+        let wrong = "expected s3://BUCKET/PREFIX with options of an object store, saw none";
+        Err(Failure::Usage(wrong.to_owned()))
+    }
+
     /// The store at an address.
     pub fn open(&self, address: &Address) -> Result<S3, Failure> {
         Ok(S3::open(address, &self.options())?)

@@ -270,7 +270,10 @@ impl From<ExportError> for Failure {
         let message = error.to_string();
         let (code, advice) = match error {
             ExportError::Store(e) => return e.into(),
-            ExportError::Disk(_) => return Self::CouldNotTell(run_again(message)),
+            ExportError::Disk(_) | ExportError::Overtaken { .. } => {
+                return Self::CouldNotTell(run_again(message));
+            }
+            ExportError::Bucket(e) => return (*e).into(),
             ExportError::Head(e) => return Refusal::Checkpoint(e).into(),
             ExportError::NeverWitnessed { .. } => {
                 ("no-quorum", "Serve it until its witnesses have cosigned.")
@@ -279,15 +282,14 @@ impl From<ExportError> for Failure {
                 ("no-quorum", "Serve it until the witnesses that treehead.toml names have cosigned.")
             }
             ExportError::NotAnExport { .. } | ExportError::OtherLog { .. } => {
-                ("not-an-export", "Nothing was changed; choose another directory.")
+                ("not-an-export", "Nothing was changed; choose another place.")
             }
             ExportError::Newer { .. } => {
                 ("export-newer", "This log's directory is older than its export: find out why first.")
             }
-            ExportError::Differs { .. } => (
-                "export-differs",
-                "It is another log's, or damaged: export to an empty directory and compare.",
-            ),
+            ExportError::Differs { .. } => {
+                ("export-differs", "It is another log's, or damaged: export to an empty place and compare.")
+            }
         };
         Self::refused(code, message, advice)
     }

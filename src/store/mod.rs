@@ -18,9 +18,9 @@ use std::time::Instant;
 pub use derived::index::{IndexUse, SearchPage};
 pub use disk::{
     BackedUp, Backup, BackupSource, CheckpointWas, Companion, CopyError, Counts, DiskStore, EntrySource,
-    Export, ExportError, ExportSource, Exported, Fsck, FsckError, Heads, INDEX_BYTES, JournalSource,
-    JournalToCopy, Layout, OpenOptions, Record, Repair, Repaired, Restore, Restored, Scan, SledSeen, Sound,
-    backup_marker, check_backup, discard_tree,
+    Export, ExportDirectory, ExportError, ExportPlace, ExportSource, Exported, Fsck, FsckError, Heads,
+    INDEX_BYTES, JournalSource, JournalToCopy, Layout, OpenOptions, Record, Repair, Repaired, Restore,
+    Restored, Scan, SledSeen, Sound, TakeBatch, backup_marker, check_backup, discard_tree,
 };
 pub use error::StoreError;
 pub use signed_head::{SignedHead, check_holds, read_signed};

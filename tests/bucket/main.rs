@@ -11,6 +11,7 @@ mod needs;
 mod commands;
 mod crowd;
 mod cuts;
+mod exporting;
 mod faults;
 mod fleet;
 mod keeping;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         commands::the_policy_keeps_batches_from_being_deleted,
         commands::partial_tiles_expire_and_nothing_else_does,
         cuts::three_servers_outlive_cuts_of_their_network,
+        exporting::an_export_in_a_bucket_is_served_by_the_store,
         keeping::a_backup_of_a_served_log_makes_logs_in_directories_and_buckets,
         keeping::a_bucket_that_was_rolled_back_gets_the_rest_of_a_backup,
         keeping::a_publisher_that_asks_the_standby_publishes_all_the_same,

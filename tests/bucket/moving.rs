@@ -10,7 +10,7 @@ use crate::needs::{Outcome, ignored};
 use crate::store::store;
 
 /// A log in the directory `log`, with these many entries.
-fn with_log(world: &World, entries: usize) {
+pub fn with_log(world: &World, entries: usize) {
     let (made, said) = world.run(&["init", "log", "--origin", "log.example.com", "--profile", "opaque"]);
     assert!(made, "{said}");
     let path = world.path("log/treehead.toml");

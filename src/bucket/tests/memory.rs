@@ -74,6 +74,8 @@ struct Stored {
     bytes: Vec<u8>,
     tag: Tag,
     tagging: Option<String>,
+    content_type: String,
+    cache_control: Option<String>,
 }
 
 impl MemoryObjects {
@@ -116,6 +118,12 @@ impl MemoryObjects {
     /// The S3 tags of an object, past faults and counters.
     pub fn tagging(&self, key: &str) -> Option<String> {
         self.state().objects.get(key).and_then(|stored| stored.tagging.clone())
+    }
+
+    /// `Content-Type` and `Cache-Control` of an object, past faults and counters.
+    pub fn headers(&self, key: &str) -> Option<(String, Option<String>)> {
+        let state = self.state();
+        state.objects.get(key).map(|stored| (stored.content_type.clone(), stored.cache_control.clone()))
     }
 
     /// Sets an object as somebody else would, past faults and counters.
@@ -196,7 +204,9 @@ impl State {
         let tag =
             Tag::parse(&hex::encode(&crate::merkle::Hash::digest(bytes).as_bytes()[..16])).expect("hex");
         let tagging = headers.tagging.map(str::to_owned);
-        let stored = Stored { bytes: bytes.to_vec(), tag: tag.clone(), tagging };
+        let (content_type, cache_control) =
+            (headers.content_type.to_owned(), headers.cache_control.map(str::to_owned));
+        let stored = Stored { bytes: bytes.to_vec(), tag: tag.clone(), tagging, content_type, cache_control };
         self.objects.insert(key.to_owned(), stored);
         tag
     }

@@ -1,11 +1,8 @@
-//! The explorer beside an exported log, for any web server.
+//! The explorer beside an exported log, for any web server or object store.
 
-use std::fs;
-use std::path::Path;
-
-use super::{FILES, PAGE, TRUST, content_policy, origin_of};
-use crate::disk::{DiskError, RealDisk, read_if_exists, replace};
+use super::{FILES, HTML, PAGE, TRUST, content_policy, origin_of};
 use crate::format::FormatError;
+use crate::store::{ExportError, ExportPlace};
 
 /// By this the page is known to be ours.
 const MARK: &str = "<meta name=\"generator\" content=\"treehead\">";
@@ -14,21 +11,19 @@ const MARK: &str = "<meta name=\"generator\" content=\"treehead\">";
 /// `others` as well. `trust` is the log's own word about its keys.
 ///
 /// # Errors
-/// [`DiskError`].
-pub fn export(out: &Path, trust: &[u8], others: &[String]) -> Result<(), DiskError> {
-    let dir = out.join("explorer");
-    fs::create_dir_all(&dir).map_err(DiskError::io("create", &dir))?;
-    for (name, _, content) in FILES {
-        replace(&RealDisk, &dir.join(name), content)?;
+/// Whatever the place says.
+pub fn export(out: &dyn ExportPlace, trust: &[u8], others: &[String]) -> Result<(), ExportError> {
+    for (name, media_type, content) in FILES {
+        out.write_file(&format!("explorer/{name}"), media_type, content)?;
     }
-    replace(&RealDisk, &dir.join(TRUST), trust)?;
-    let page = out.join("index.html");
-    let is_ours = read_if_exists(&page)?.is_none_or(|there| String::from_utf8_lossy(&there).contains(MARK));
+    out.write_file(&format!("explorer/{TRUST}"), "application/json", trust)?;
+    let page = out.read_file("index.html")?;
+    let is_ours = page.is_none_or(|there| String::from_utf8_lossy(&there).contains(MARK));
     if is_ours {
         // A web server sends no headers of ours. A page can't say who may frame it.
         let policy = content_policy(others, "");
         let meta = format!("{MARK}\n<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">");
-        replace(&RealDisk, &page, PAGE.replace(MARK, &meta).as_bytes())?;
+        out.write_file("index.html", HTML, PAGE.replace(MARK, &meta).as_bytes())?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A log in a bucket as the source of a backup: its batches become the segments of a journal.
+//! A log in a bucket as the source of a backup or an export: its batches become the segments of a journal, or tiles.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,14 +17,14 @@ use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::note::{MAX_NOTE_BYTES, NoteKey};
 use crate::store::disk::journal::{Scan, SegmentWriter};
 use crate::store::disk::rehash::Rehash;
-use crate::store::{BackupSource, Heads, SignedHead, StoreError};
+use crate::store::{BackupSource, ExportError, Heads, SignedHead, StoreError, TakeBatch};
 
 /// Entries whose batches are read together.
 const READ_TOGETHER: u64 = 8_192;
 /// Requests at once.
 const THREADS: usize = 16;
 
-/// A log in a bucket, to be backed up while servers append to it. It writes nothing there, and needs no lease.
+/// A log in a bucket, to be backed up or exported while servers append to it. It writes nothing there, and needs no lease.
 pub struct BucketToCopy {
     entries: BucketEntries,
     /// True for a log with witnesses.
@@ -97,14 +97,15 @@ pub fn heads_in(
 }
 
 /// Calls `take` with the batches that have these entries, in order, each with those of its entries that are in the range.
-pub(super) fn each_batch(
+pub(super) fn each_batch<E: From<StoreError>>(
     bucket: &BucketEntries,
     range: Range<u64>,
-    mut take: impl FnMut(&BatchObject, &[&[u8]]) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+    mut take: impl FnMut(&BatchObject, &[&[u8]]) -> Result<(), E>,
+) -> Result<(), E> {
     let mut next = range.start;
     while next < range.end {
-        for batch in bucket.batches(next..(next + READ_TOGETHER).min(range.end))? {
+        let batches = bucket.batches(next..(next + READ_TOGETHER).min(range.end));
+        for batch in batches.map_err(StoreError::from)? {
             let (first, end) = (batch.head().first.get(), batch.head().end().get().min(range.end));
             let place = |at: u64| usize::try_from(at - first).expect("within a batch");
             let some: Vec<&[u8]> = batch.entries().take(place(end)).skip(place(next)).collect();
@@ -235,8 +236,12 @@ impl BackupSource for BucketToCopy {
             let growth = tree.growth(entries);
             check_after(batch, &tree, entries.len(), &growth.edge.root())?;
             tree.grow(entries, &growth);
-            Ok(())
+            Ok::<_, StoreError>(())
         })?;
         Ok(tree)
+    }
+
+    fn each_batch(&self, until: TreeSize, take: &mut TakeBatch<'_>) -> Result<(), ExportError> {
+        each_batch(&self.entries, 0..until.get(), |_, entries| take(entries))
     }
 }

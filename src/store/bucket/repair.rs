@@ -310,7 +310,7 @@ impl BucketRepair<'_> {
             (checked.entries, checked.root) = (edge.size(), edge.root());
             checked.batches += 1;
             (self.progress)(edge.size().get(), size.get());
-            Ok(())
+            Ok::<_, StoreError>(())
         })?;
         if root == Some(target.head.root) {
             return Ok(checked);

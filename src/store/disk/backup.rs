@@ -20,7 +20,7 @@ use crate::disk::{DirLock, DiskError, DiskIo, list_dir, read_if_exists, replace,
 use crate::merkle::{Hash, TreeSize};
 use crate::note::NoteKey;
 use crate::store::signed_head::{SignedHead, read_signed};
-pub use source::{BackupSource, Heads, JournalToCopy};
+pub use source::{BackupSource, Heads, JournalToCopy, TakeBatch};
 use verified::{Segment, Verified};
 
 /// A file of the log's directory that goes into the backup beside journal and checkpoint.

@@ -1,17 +1,23 @@
-//! The log as plain files, c2sp.org/tlog-tiles, for any web server or CDN.
+//! The log as plain files, c2sp.org/tlog-tiles, for any web server, CDN or object store.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::journal::Scan;
-use super::{Layout, check_holds};
+use super::export_place::ExportPlace;
+use super::{BackupSource, check_holds};
 use crate::checkpoint::policy::{Policy, QuorumError};
-use crate::checkpoint::{self, CheckpointError, origin_hash};
-use crate::disk::{DiskError, RealDisk, list_dir, read_if_exists, replace};
+use crate::checkpoint::{self, CheckpointError};
+use crate::disk::DiskError;
 use crate::merkle::{Hash, PartialTiles, RightEdge, TILE_WIDTH, Tile, TileId, TreeSize, hashes_to_bytes};
 use crate::note::NoteKey;
 use crate::proof::bundle;
-use crate::store::{SignedHead, StoreError, read_signed};
+use crate::store::{SignedHead, StoreError, signed_head};
+
+/// Name of the head that readers begin with.
+const CHECKPOINT: &str = "checkpoint";
+/// Most tiles that are written together.
+const TOGETHER: usize = 128;
+/// Bytes of tiles after which they are written.
+const BYTES_TOGETHER: usize = 16 * 1024 * 1024;
 
 /// Why a log could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -30,64 +36,83 @@ pub enum ExportError {
         expected: String,
     },
     /// The witnesses of the log's last published head are no quorum.
-    #[error("{}: {source}", path.display())]
+    #[error("the last head of {log}: {source}")]
     NoQuorum {
-        /// The file of the head.
-        path: PathBuf,
+        /// The log's place.
+        log: String,
         /// Expected and seen.
         source: QuorumError,
     },
     /// The log's last published head is not signed by the log.
     #[error(transparent)]
     Head(CheckpointError),
-    /// The directory holds something other than an export.
-    #[error("{} is {what}: expected a new or empty directory, or an earlier export", path.display())]
+    /// The bucket can't be read or written.
+    #[cfg(feature = "bucket")]
+    #[error(transparent)]
+    Bucket(Box<crate::bucket::BucketError>),
+    /// The place holds something other than an export.
+    #[error("{place} is {what}: expected a new or empty {kind}, or an earlier export")]
     NotAnExport {
-        /// The directory.
-        path: PathBuf,
-        /// The kind of directory that it seems to be.
+        /// The place.
+        place: String,
+        /// What it seems to be.
         what: &'static str,
+        /// The kind of place: a directory or a prefix.
+        kind: &'static str,
     },
-    /// The directory holds the export of another log.
-    #[error("{} is not a checkpoint of {origin}: {source}", path.display())]
+    /// The place holds the export of another log.
+    #[error("{checkpoint} is not a checkpoint of {origin}: {source}")]
     OtherLog {
         /// The exported checkpoint.
-        path: PathBuf,
+        checkpoint: String,
         /// The log's origin.
         origin: String,
         /// Why it is not one of this log.
         source: Box<CheckpointError>,
     },
     /// The export is newer than the log.
-    #[error("{} has tree size {there}, this log only {here}", path.display())]
+    #[error("{checkpoint} has tree size {there}, this log only {here}")]
     Newer {
         /// The exported checkpoint.
-        path: PathBuf,
+        checkpoint: String,
         /// Its tree size.
         there: TreeSize,
         /// The log's tree size.
         here: TreeSize,
     },
-    /// A tile was exported before, with other content.
-    #[error("{} is there already, with other content", path.display())]
+    /// A tile was exported before, with other content, or a head of another tree.
+    #[error("{file} is there already, with other content")]
     Differs {
-        /// The tile.
-        path: PathBuf,
+        /// The tile or the checkpoint.
+        file: String,
+    },
+    /// Another export replaced the checkpoint while this one ran.
+    #[error("{checkpoint} was replaced by another export meanwhile")]
+    Overtaken {
+        /// The exported checkpoint.
+        checkpoint: String,
     },
 }
 
-/// An export of the log in a directory, also while it is served.
+#[cfg(feature = "bucket")]
+impl From<crate::bucket::BucketError> for ExportError {
+    fn from(error: crate::bucket::BucketError) -> Self {
+        Self::Bucket(Box::new(error))
+    }
+}
+
+/// An export of a log, also while it is served.
 pub struct Export<'a> {
-    /// The log's directory.
-    pub dir: &'a Path,
+    /// The log's batches and heads: those in its directory, or in a bucket.
+    pub from: &'a dyn BackupSource,
     /// The log's public keys, Ed25519 first.
     pub keys: &'a [NoteKey],
     /// The witnesses of the log, if it has any.
     pub witnesses: Option<&'a Policy>,
     /// Whether the log publishes heads without its quorum of witnesses.
     pub publish_unwitnessed: bool,
-    /// The directory to write.
-    pub out: &'a Path,
+    /// The place to write to.
+    pub out: &'a dyn ExportPlace,
     /// Told how many entries of how many are written.
     pub progress: &'a dyn Fn(u64, u64),
 }
@@ -109,25 +134,35 @@ impl Export<'_> {
     /// # Errors
     /// [`ExportError`]; what was exported before is as it was.
     pub fn run(&self) -> Result<Exported, ExportError> {
-        check_place(self.out)?;
-        let layout = Layout::new(self.dir);
-        let SignedHead { head, note } = self.newest_head(&layout)?;
-        self.check_out(head.size)?;
-        let mut tree = TreeWriter::new(self.out, head.size);
-        let mut scan = Scan::new(&layout.journal(), origin_hash(self.key().name().as_str()), None)?;
-        while tree.edge.size() < head.size {
-            let Some(record) = scan.next_record()? else { break };
-            let left = usize::try_from(head.size.get() - tree.edge.size().get()).unwrap_or(usize::MAX);
-            let entries = record.entries();
-            tree.append(&entries[..entries.len().min(left)])?;
+        self.out.check()?;
+        let SignedHead { head, note } =
+            shown_head(self.from, self.keys, self.witnesses, self.publish_unwitnessed)?;
+        let there = self.exported(head.size)?;
+        let old = there.as_ref().map(|there| &there.head);
+        let covered = old.filter(|_| !self.out.compares_all()).map_or(TreeSize::ZERO, |old| old.size);
+        let mut tree = TreeWriter::new(self.out, head.size, covered);
+        self.from.each_batch(head.size, &mut |entries| {
+            let entries = &entries[..places(tree.edge.size(), head.size).min(entries.len())];
+            // The exported head is compared before anything beyond it is written.
+            let at = old.map_or(0, |old| places(tree.edge.size(), old.size)).min(entries.len());
+            for part in [&entries[..at], &entries[at..]] {
+                tree.append(part)?;
+                if old.is_some_and(|old| old.size == tree.edge.size() && old.root != tree.edge.root()) {
+                    return Err(ExportError::Differs { file: self.out.name_of(CHECKPOINT) });
+                }
+            }
             // Tree heads end where batches do, so clients with a head of this size ask for these.
             tree.write_partial()?;
             (self.progress)(tree.edge.size().get(), head.size.get());
-        }
+            Ok(())
+        })?;
         check_holds(&head, tree.edge.size(), || Ok(tree.edge.root()))?;
-        fs::create_dir_all(self.out).map_err(DiskError::io("create", self.out))?;
+        tree.flush()?;
         // Last: whoever reads the checkpoint finds every tile that it promises.
-        replace(&RealDisk, &self.out.join("checkpoint"), &note)?;
+        if !self.out.replace_checkpoint(there.as_ref().map(|there| &*there.note), &note)? {
+            self.exported(head.size)?;
+            return Err(ExportError::Overtaken { checkpoint: self.out.name_of(CHECKPOINT) });
+        }
         Ok(Exported { size: head.size, written: tree.written, kept: tree.kept })
     }
 
@@ -135,43 +170,44 @@ impl Export<'_> {
         &self.keys[0]
     }
 
-    fn newest_head(&self, layout: &Layout) -> Result<SignedHead, ExportError> {
-        shown_head(layout, self.keys, self.witnesses, self.publish_unwitnessed)
-    }
-
-    /// Refuses to replace a head by a smaller one: readers would see the log shrink.
-    fn check_out(&self, size: TreeSize) -> Result<(), ExportError> {
-        let path = self.out.join("checkpoint");
-        let Some(there) = read_if_exists(&path)? else { return Ok(()) };
-        let there = match checkpoint::open(&there, &self.keys[..1]) {
-            Ok(there) => there.get().size,
+    /// Reads the exported head. It must be this log's, and no larger than `size`: readers would see the log shrink.
+    fn exported(&self, size: TreeSize) -> Result<Option<SignedHead>, ExportError> {
+        let Some(note) = self.out.checkpoint()? else { return Ok(None) };
+        let checkpoint = self.out.name_of(CHECKPOINT);
+        let head = match checkpoint::open(&note, &self.keys[..1]) {
+            Ok(there) => there.get().clone(),
             Err(source) => {
                 let (origin, source) = (self.key().name().to_string(), Box::new(source));
-                return Err(ExportError::OtherLog { path, origin, source });
+                return Err(ExportError::OtherLog { checkpoint, origin, source });
             }
         };
-        if there <= size { Ok(()) } else { Err(ExportError::Newer { path, there, here: size }) }
+        if head.size > size {
+            return Err(ExportError::Newer { checkpoint, there: head.size, here: size });
+        }
+        Ok(Some(SignedHead { head, note }))
     }
+}
+
+/// The number of entries from one tree size to another, at least 0.
+fn places(from: TreeSize, to: TreeSize) -> usize {
+    usize::try_from(to.get().saturating_sub(from.get())).unwrap_or(usize::MAX)
 }
 
 /// Reads the head that may be shown: the last one with a quorum where the log has witnesses, unless it publishes without.
 pub fn shown_head(
-    layout: &Layout,
+    from: &dyn BackupSource,
     keys: &[NoteKey],
     witnesses: Option<&Policy>,
     publish_unwitnessed: bool,
 ) -> Result<SignedHead, ExportError> {
-    let key = &keys[0];
-    let signed_head = || {
-        let path = layout.checkpoint();
-        read_signed(&path, key)?.ok_or(StoreError::CheckpointMissing { path })
-    };
-    let Some(policy) = witnesses else { return Ok(signed_head()?) };
-    let path = layout.witnessed();
-    let witnessed = read_signed(&path, key)?;
+    let heads = from.heads(&keys[0])?;
+    let Some(policy) = witnesses else { return Ok(heads.signed) };
+    let open =
+        |note| signed_head::open(&Path::new(&from.name()).join("checkpoint.witnessed"), note, &keys[0]);
+    let witnessed = heads.witnessed.map(open).transpose()?;
     if publish_unwitnessed {
-        let bare = signed_head()?;
         // With its cosignatures, if they are on the newest head.
+        let bare = heads.signed;
         return Ok(witnessed.filter(|witnessed| witnessed.head.size >= bare.head.size).unwrap_or(bare));
     }
     let Some(head) = witnessed else {
@@ -180,61 +216,45 @@ pub fn shown_head(
     let signed = checkpoint::open(&head.note, keys).map_err(ExportError::Head)?;
     match policy.check(&signed) {
         Ok(_) => Ok(head),
-        Err(source) => Err(ExportError::NoQuorum { path, source }),
+        Err(source) => Err(ExportError::NoQuorum { log: from.name(), source }),
     }
-}
-
-/// Files of other directories of this program, which must not be published and which an export would damage.
-const OTHERS: [(&str, &str); 7] = [
-    ("backup", "a backup of a log"),
-    ("treehead.toml", "the directory of a log"),
-    ("journal", "the directory of a log"),
-    ("log.key", "the directory of a log"),
-    ("treehead-witness.toml", "the directory of a witness"),
-    ("monitor.toml", "the directory of a monitor"),
-    ("state.json", "what an endpoint remembers"),
-];
-
-/// Refuses any directory that is not new, empty or an earlier export.
-fn check_place(out: &Path) -> Result<(), ExportError> {
-    let refused = |what| Err(ExportError::NotAnExport { path: out.to_owned(), what });
-    if let Some((_, what)) = OTHERS.iter().find(|(name, _)| out.join(name).exists()) {
-        return refused(what);
-    }
-    // A first export that was cut short has tiles, and no checkpoint yet.
-    if !list_dir(out)?.is_empty() && !out.join("checkpoint").exists() && !out.join("tile").is_dir() {
-        return refused("a directory with other files in it");
-    }
-    Ok(())
 }
 
 struct TreeWriter<'a> {
-    out: &'a Path,
+    out: &'a dyn ExportPlace,
     /// Size of the exported tree.
     end: TreeSize,
+    /// The tiles of the trees up to this size are there.
+    covered: TreeSize,
     edge: RightEdge,
     partial: PartialTiles,
     /// The bundle that is not full yet, and its number of entries.
     bundle: (Vec<u8>, u64),
     /// The partial tiles that were written last, at most one for each level.
     last: Vec<Tile>,
+    /// Tiles to be written together.
+    pending: Vec<(Tile, Vec<u8>)>,
     written: u64,
     kept: u64,
 }
 
 impl<'a> TreeWriter<'a> {
-    fn new(out: &'a Path, end: TreeSize) -> Self {
+    fn new(out: &'a dyn ExportPlace, end: TreeSize, covered: TreeSize) -> Self {
         let (edge, partial) = (RightEdge::default(), PartialTiles::default());
-        Self { out, end, edge, partial, bundle: (Vec::new(), 0), last: Vec::new(), written: 0, kept: 0 }
+        let (bundle, last, pending) = ((Vec::new(), 0), Vec::new(), Vec::new());
+        Self { out, end, covered, edge, partial, bundle, last, pending, written: 0, kept: 0 }
     }
 
     fn append(&mut self, entries: &[&[u8]]) -> Result<(), ExportError> {
         let first = self.edge.size().get();
+        let end = first + entries.len() as u64;
         for (index, entry) in (first..).zip(entries) {
             bundle::push(&mut self.bundle.0, entry).expect("read from a bundle");
             self.bundle.1 += 1;
             if self.bundle.1 == TILE_WIDTH {
-                self.write_bundle(index / TILE_WIDTH)?;
+                let (bytes, width) = std::mem::take(&mut self.bundle);
+                let id = TileId::Entries { index: index / TILE_WIDTH };
+                self.write(Tile::new(id, width).expect("256 is a width"), bytes, end)?;
             }
         }
         let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
@@ -246,15 +266,10 @@ impl<'a> TreeWriter<'a> {
         };
         self.partial.grow(&growth, collect)?;
         for (tile, bytes) in full {
-            self.write(tile, &bytes)?;
+            self.write(tile, bytes, end)?;
         }
         self.edge = growth.edge;
         Ok(())
-    }
-
-    fn write_bundle(&mut self, index: u64) -> Result<(), ExportError> {
-        let (bytes, width) = std::mem::take(&mut self.bundle);
-        self.write(Tile::new(TileId::Entries { index }, width).expect("1 to 256 entries"), &bytes)
     }
 
     /// Writes the partial tiles and the partial bundle of this size, as far as the exported tree has no full
@@ -273,52 +288,32 @@ impl<'a> TreeWriter<'a> {
         let bundle = Tile::in_tree(TileId::Entries { index: size.get() / TILE_WIDTH }, size);
         let bundle = bundle.filter(|tile| !is_full(tile.id));
         for (tile, bytes) in partial {
-            self.write(tile, &bytes)?;
+            self.write(tile, bytes, size.get())?;
             self.last.retain(|last| last.id != tile.id);
             self.last.push(tile);
         }
         if let Some(tile) = bundle {
-            let bytes = std::mem::take(&mut self.bundle.0);
-            self.write(tile, &bytes)?;
-            self.bundle.0 = bytes;
+            self.write(tile, self.bundle.0.clone(), size.get())?;
         }
         Ok(())
     }
 
-    /// Writes a tile unless it is there. Tiles never change: one that is there has to be the same.
-    fn write(&mut self, tile: Tile, bytes: &[u8]) -> Result<(), ExportError> {
-        let path = self.out.join(tile.to_string());
-        if let Some(there) = read_if_exists(&path)? {
-            if there != bytes {
-                return Err(ExportError::Differs { path });
-            }
+    /// Writes a tile of the tree of `size` leaves, soon.
+    fn write(&mut self, tile: Tile, bytes: Vec<u8>, size: u64) -> Result<(), ExportError> {
+        if size <= self.covered.get() {
             self.kept += 1;
-            if tile.is_full() {
-                // Clients with an older head had it since the previous export.
-                remove_partial(&path);
-            }
             return Ok(());
         }
-        let dir = path.parent().unwrap_or(self.out);
-        fs::create_dir_all(dir).map_err(DiskError::io("create", dir))?;
-        replace(&RealDisk, &path, bytes)?;
-        self.written += 1;
+        self.pending.push((tile, bytes));
+        let bytes: usize = self.pending.iter().map(|(_, bytes)| bytes.len()).sum();
+        if self.pending.len() >= TOGETHER || bytes >= BYTES_TOGETHER { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), ExportError> {
+        let pending = std::mem::take(&mut self.pending);
+        let written = self.out.write(&pending)?;
+        self.written += written;
+        self.kept += pending.len() as u64 - written;
         Ok(())
     }
-}
-
-/// Removes the partial tiles of a full one, and no other file.
-fn remove_partial(full: &Path) {
-    let mut name = full.as_os_str().to_owned();
-    name.push(".p");
-    let Ok(items) = fs::read_dir(&name) else { return };
-    let is_width = |name: &std::ffi::OsStr| {
-        name.to_str().and_then(|name| name.parse::<u8>().ok()).is_some_and(|width| width > 0)
-    };
-    // The next export removes it if this one can't.
-    items
-        .flatten()
-        .filter(|item| is_width(&item.file_name()))
-        .for_each(|item| drop(fs::remove_file(item.path())));
-    let _ = fs::remove_dir(&name);
 }

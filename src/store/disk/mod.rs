@@ -6,6 +6,7 @@ mod catch_up;
 mod copy_error;
 mod entries;
 mod export;
+mod export_place;
 mod export_source;
 mod fsck;
 pub(super) mod journal;
@@ -34,13 +35,16 @@ use crate::release::Facts;
 use crate::store::derived::index::{self, IndexRows, IndexWriter, PointerSum};
 use crate::store::derived::{Reader, RowWriter, TreeRows, Views, tree_fault};
 use crate::store::signed_head::{self, check_holds};
-pub use backup::{BackedUp, Backup, BackupSource, Companion, Heads, JournalToCopy, marker as backup_marker};
+pub use backup::{
+    BackedUp, Backup, BackupSource, Companion, Heads, JournalToCopy, TakeBatch, marker as backup_marker,
+};
 use catch_up::Recovered;
 pub use copy_error::CopyError;
 use entries::JournalEntries;
 #[cfg(feature = "bucket")]
 pub(super) use export::shown_head;
 pub use export::{Export, ExportError, Exported};
+pub use export_place::{ExportDirectory, ExportPlace};
 pub use export_source::ExportSource;
 pub use fsck::{Fsck, FsckError, SledSeen, Sound};
 use journal::{Cursor, Journal, Position, bundle_places};

@@ -21,7 +21,8 @@ use crate::store::derived::BatchReader as _;
 use crate::store::disk::moving::{discard_derived, set_aside};
 use crate::store::disk::{Rehash, rehash_journal, shown_head};
 use crate::store::{
-    Batch, ExportError, Layout, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, Scan, SignedHead, StoreError, read_signed,
+    Batch, ExportError, JournalToCopy, Layout, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, Scan, SignedHead,
+    StoreError, read_signed,
 };
 
 /// A move of a log from its directory into a bucket.
@@ -118,10 +119,10 @@ impl MoveToBucket<'_> {
     }
 
     fn read(&self) -> Result<Source, MoveError> {
-        let layout = Layout::new(self.dir);
-        let path = layout.checkpoint();
+        let path = Layout::new(self.dir).checkpoint();
         let signed = read_signed(&path, self.key())?.ok_or(StoreError::CheckpointMissing { path })?;
-        let published = match shown_head(&layout, self.keys, self.witnesses, self.publish_unwitnessed) {
+        let from = JournalToCopy::new(self.dir, self.key(), self.io.clone());
+        let published = match shown_head(&from, self.keys, self.witnesses, self.publish_unwitnessed) {
             Ok(head) => Some(head),
             // The empty tree has no quorum yet.
             Err(ExportError::NeverWitnessed { .. }) if signed.head.size == TreeSize::ZERO => None,

@@ -2,6 +2,7 @@ mod batch_object;
 mod chain;
 mod cold;
 mod damaged_cache;
+mod export;
 mod lease;
 mod moving;
 mod seal;

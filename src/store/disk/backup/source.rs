@@ -1,4 +1,4 @@
-//! The log that a backup is made of: its heads, and its batches as segments of a journal.
+//! The log that a backup or an export is made of: its heads, and its batches.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -10,7 +10,8 @@ use crate::checkpoint::origin_hash;
 use crate::disk::{DiskError, DiskIo, read_note};
 use crate::merkle::TreeSize;
 use crate::note::NoteKey;
-use crate::store::disk::journal::{segment_path, segments};
+use crate::store::disk::ExportError;
+use crate::store::disk::journal::{Scan, segment_path, segments};
 use crate::store::disk::rehash::{Rehash, rehash_journal};
 use crate::store::disk::{Layout, StoreError};
 use crate::store::signed_head::{SignedHead, read_signed};
@@ -18,7 +19,10 @@ use crate::store::signed_head::{SignedHead, read_signed};
 /// Bytes that are copied with one write.
 const COPY_BYTES: usize = 1 << 20;
 
-/// A log to back up, also while it is served. This crate has all implementations.
+/// Takes the entries of one batch.
+pub type TakeBatch<'a> = dyn FnMut(&[&[u8]]) -> Result<(), ExportError> + 'a;
+
+/// A log to back up or to export, also while it is served. This crate has all implementations.
 pub trait BackupSource {
     /// The log's place, for messages.
     fn name(&self) -> String;
@@ -58,6 +62,12 @@ pub trait BackupSource {
     /// # Errors
     /// [`StoreError`] if the log does not check.
     fn rehash(&self, until: TreeSize, tree: Rehash) -> Result<Rehash, StoreError>;
+
+    /// Calls `take` with the entries of each batch, in order, at least up to `until` if the log has so many.
+    ///
+    /// # Errors
+    /// [`StoreError`], and those of `take`.
+    fn each_batch(&self, until: TreeSize, take: &mut TakeBatch<'_>) -> Result<(), ExportError>;
 }
 
 /// The heads of a log that is backed up.
@@ -142,5 +152,14 @@ impl BackupSource for JournalToCopy {
     fn rehash(&self, until: TreeSize, tree: Rehash) -> Result<Rehash, StoreError> {
         let origin = origin_hash(self.key.name().as_str());
         rehash_journal(&self.layout.journal(), origin, Some(until), tree, &|_, _| ())
+    }
+
+    fn each_batch(&self, until: TreeSize, take: &mut TakeBatch<'_>) -> Result<(), ExportError> {
+        let mut scan = Scan::new(&self.layout.journal(), origin_hash(self.key.name().as_str()), None)?;
+        while scan.size() < until {
+            let Some(record) = scan.next_record()? else { break };
+            take(&record.entries())?;
+        }
+        Ok(())
     }
 }

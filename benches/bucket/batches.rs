@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,14 @@ use treehead::sequencer::{Candidate, Options, Outcome, Sequencer, Wait};
 
 use super::common::{entries, median_of, rate};
 use super::place::{self, LINGER, Place};
-use super::wrapped::Wrapped;
+use super::wrapped::{Wrapped, Written};
 
 const BATCH: usize = 1_024;
 /// Batches in a round.
 const BATCHES: usize = 64;
 const ROUNDS: usize = 5;
+/// Requests at once, as the store's options have them.
+const THREADS: usize = 16;
 /// Submissions under way: one is being stored while the next one waits.
 const UNDER_WAY: usize = 2;
 
@@ -36,10 +38,13 @@ const WAYS: [Way; 3] = [
     Way { name: "published, no linger", goal: "", linger: Duration::ZERO, tiles: true },
 ];
 
-/// A run: entries a second of the log, and of the bare PUT of what it wrote.
+/// A run: entries a second of the log, and of bare PUTs of what it wrote.
 struct Run {
     log: f64,
+    /// The batches alone, one after the other.
     bare: f64,
+    /// All objects: the batches one after the other, the tiles beside them as many at once as the log writes.
+    all: f64,
     /// Entries in a batch object, on average.
     batch: f64,
     /// Heads that were published.
@@ -48,9 +53,9 @@ struct Run {
 
 pub fn run(place: &Place, dir: &Path) {
     println!(
-        "\n| batches of 1,024 entries of 1 KiB | entries/s | bare PUT of the same objects | ratio | goal |"
+        "\n| batches of 1,024 entries of 1 KiB | entries/s | bare PUT of its batches | ratio | goal | bare PUT of all its objects | ratio |"
     );
-    println!("| --- | --- | --- | --- | --- |");
+    println!("| --- | --- | --- | --- | --- | --- | --- |");
     let mut runs: [Vec<Run>; WAYS.len()] = Default::default();
     for round in 0..ROUNDS {
         for (way, runs) in WAYS.iter().zip(&mut runs) {
@@ -66,14 +71,16 @@ pub fn run(place: &Place, dir: &Path) {
             (least.min(run.log / run.bare), most.max(run.log / run.bare))
         });
         println!(
-            "| {} ({:.0} in an object, {} heads) | {:.0} | {:.0} | {:.2} ({least:.2} to {most:.2}) | {} |",
+            "| {} ({:.0} in an object, {} heads) | {:.0} | {:.0} | {:.2} ({least:.2} to {most:.2}) | {} | {:.0} | {:.2} |",
             way.name,
             of(|run| run.batch),
             runs[runs.len() / 2].heads,
             of(|run| run.log),
             of(|run| run.bare),
             of(|run| run.log / run.bare),
-            way.goal
+            way.goal,
+            of(|run| run.all),
+            of(|run| run.log / run.all)
         );
     }
     println!("(medians of {ROUNDS} rounds of {BATCHES} batches, by turns)");
@@ -82,7 +89,7 @@ pub fn run(place: &Place, dir: &Path) {
 fn once(place: &Place, name: &str, cache: &Path, way: &Way) -> Run {
     let mut objects = Wrapped::new(place.probed(name));
     objects.drops_tiles = !way.tiles;
-    objects.batches = Some(Mutex::default());
+    objects.kept = Some(Mutex::default());
     let objects = Arc::new(objects);
     let mut options = place::options(way.linger);
     if !way.tiles {
@@ -93,18 +100,19 @@ fn once(place: &Place, name: &str, cache: &Path, way: &Way) -> Run {
     let last = if way.tiles { Wait::Published } else { Wait::Sequenced };
     submit(&sequencer, (0..BATCHES).map(|number| entries((number * BATCH) as u64, BATCH)), last);
     let elapsed = begun.elapsed();
-    let (batches, heads) = (objects.taken(), sequencer.figures().published - first);
+    let (written, heads) = (objects.taken(), sequencer.figures().published - first);
     let requests = |operation| objects.requests().of(operation);
     let (create, put) = (requests(Operation::Create), requests(Operation::Put));
     drop(sequencer);
-    let bare = bare_put(place, name, &batches);
+    let bare = bare_put(place, name, &written.batches);
+    let all = if way.tiles { bare_put_all(place, name, &written) } else { bare };
     if std::env::var_os("TREEHEAD_BENCH_RUNS").is_some() {
         let each = |count: Counts| count.time / u32::try_from(count.requests.max(1)).expect("few");
-        let objects = u32::try_from(batches.len()).expect("few");
+        let objects = u32::try_from(written.batches.len()).expect("few");
         println!(
             "    {}: {} batches, {:.1?} each, of which creating {:.1?}; bare {:.1?}; {} other writes, {:.1?} each",
             way.name,
-            batches.len(),
+            written.batches.len(),
             elapsed / objects,
             each(create),
             bare / objects,
@@ -113,8 +121,26 @@ fn once(place: &Place, name: &str, cache: &Path, way: &Way) -> Run {
         );
     }
     let entries = BATCHES * BATCH;
-    let batch = rate(entries, Duration::from_secs(1)) / rate(batches.len(), Duration::from_secs(1));
-    Run { log: rate(entries, elapsed), bare: rate(entries, bare), batch, heads }
+    let batch = rate(entries, Duration::from_secs(1)) / rate(written.batches.len(), Duration::from_secs(1));
+    Run { log: rate(entries, elapsed), bare: rate(entries, bare), all: rate(entries, all), batch, heads }
+}
+
+/// Writes all objects under other keys, as fast as the store takes them: the batches as [`bare_put`] does, the tiles
+/// beside them.
+fn bare_put_all(place: &Place, name: &str, written: &Written) -> Duration {
+    let (client, next, begun) = (place.client(name), AtomicUsize::new(0), Instant::now());
+    let write_tiles = || {
+        while let Some((at, bytes)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, written.tiles.get(at)?)))
+        {
+            client.put(&format!("bare/tiles/{at}"), bytes, &Headers::default()).expect("it is written");
+        }
+    };
+    std::thread::scope(|scope| {
+        (0..THREADS).for_each(|_| drop(scope.spawn(write_tiles)));
+        bare_put(place, name, &written.batches);
+    });
+    begun.elapsed()
 }
 
 /// Writes the same bytes under other keys, one object after the other.

@@ -39,11 +39,11 @@ pub fn run(place: &Place, dir: &Path) {
             for (wait_name, wait) in [("durable", Wait::Sequenced), ("published", Wait::Published)] {
                 let name = format!("singles-{}-{}-{wait_name}", delay.as_millis(), linger.as_millis());
                 let mut objects = Wrapped::new(place.probed(&name));
-                (objects.delay, objects.batches) = (delay, Some(Mutex::default()));
+                (objects.delay, objects.kept) = (delay, Some(Mutex::default()));
                 let objects = Arc::new(objects);
                 let sequencer = place::open(&objects, &dir.join(&name), &place::options(linger));
                 let answers = closed_loop(&sequencer, wait);
-                let batches = objects.taken();
+                let batches = objects.taken().batches;
                 drop(sequencer);
                 let count = usize::try_from(answers.latency.count()).expect("a small number");
                 let each = rate(count, Duration::from_secs(1)) / rate(batches.len(), Duration::from_secs(1));

@@ -7,6 +7,14 @@ use treehead::bucket::{
     BucketError, Creation, Headers, Listing, Object, Objects, Replacement, Requests, S3, Tag, TagStyle,
 };
 
+/// The objects that a log wrote.
+#[derive(Default)]
+pub struct Written {
+    pub batches: Vec<Vec<u8>>,
+    /// Tiles and bundles, full and partial.
+    pub tiles: Vec<Vec<u8>>,
+}
+
 /// S3 with something in between.
 pub struct Wrapped {
     store: S3,
@@ -14,19 +22,25 @@ pub struct Wrapped {
     pub delay: Duration,
     /// Tiles and bundles are dropped instead of written.
     pub drops_tiles: bool,
-    /// Keeps the batches that were written.
-    pub batches: Option<Mutex<Vec<Vec<u8>>>>,
+    /// Keeps the batches and the tiles that were written.
+    pub kept: Option<Mutex<Written>>,
 }
 
 impl Wrapped {
     pub fn new(store: S3) -> Self {
-        Self { store, delay: Duration::ZERO, drops_tiles: false, batches: None }
+        Self { store, delay: Duration::ZERO, drops_tiles: false, kept: None }
     }
 
-    /// The batches that were written.
-    pub fn taken(&self) -> Vec<Vec<u8>> {
-        let batches = self.batches.as_ref().map(|batches| batches.lock().expect("no panic"));
-        batches.map(|mut batches| std::mem::take(&mut *batches)).unwrap_or_default()
+    /// The objects that were written since the last call.
+    pub fn taken(&self) -> Written {
+        let kept = self.kept.as_ref().map(|kept| std::mem::take(&mut *kept.lock().expect("no panic")));
+        kept.unwrap_or_default()
+    }
+
+    fn keep(&self, list: fn(&mut Written) -> &mut Vec<Vec<u8>>, bytes: &[u8]) {
+        if let Some(kept) = &self.kept {
+            list(&mut kept.lock().expect("no panic")).push(bytes.to_vec());
+        }
     }
 
     fn wait(&self) {
@@ -50,8 +64,8 @@ impl Objects for Wrapped {
     fn create(&self, key: &str, bytes: &[u8], headers: &Headers<'_>) -> Result<Creation, BucketError> {
         self.wait();
         let created = self.store.create(key, bytes, headers);
-        if let Some(batches) = self.batches.as_ref().filter(|_| key.starts_with("batch/")) {
-            batches.lock().expect("no panic").push(bytes.to_vec());
+        if key.starts_with("batch/") {
+            self.keep(|written| &mut written.batches, bytes);
         }
         created
     }
@@ -72,6 +86,9 @@ impl Objects for Wrapped {
             return Ok(Tag::parse("dropped").expect("a tag"));
         }
         self.wait();
+        if key.starts_with("tile/") {
+            self.keep(|written| &mut written.tiles, bytes);
+        }
         self.store.put(key, bytes, headers)
     }
 

@@ -22,8 +22,7 @@ const MOST_QUEUED: usize = 4_096;
 /// The threads that write tiles in the background.
 pub struct TileUploader {
     shared: Arc<Shared>,
-    /// Requests at once: all for a head, and half of them in the background, so that the next batch gets through. With
-    /// fewer than two, nothing is written in the background.
+    /// Requests at once. With fewer than two, nothing is written in the background.
     at_once: usize,
     /// Started with the first tile: a server that stands by needs none.
     threads: Vec<JoinHandle<()>>,
@@ -79,7 +78,7 @@ impl TileUploader {
 
     /// Returns false if the system has no thread to spare, not even one. Then heads write their tiles themselves.
     fn start_threads(&mut self) -> bool {
-        while self.threads.len() < self.at_once.div_ceil(2) {
+        while self.threads.len() < self.at_once {
             let (shared, thread) = (self.shared.clone(), Builder::new().name("tiles".to_owned()));
             let Ok(thread) = thread.spawn(move || shared.run()) else { break };
             self.threads.push(thread);

@@ -52,7 +52,7 @@ pub enum BucketError {
         retry_after: Option<Duration>,
     },
     /// The store refuses, and will refuse again until somebody changes something.
-    #[error("{url} answered {status}{}: {}{}", code_in_words(code), detail, refusal.advice())]
+    #[error("{url} answered {status}{}{}{}", code_in_words(code), said(detail), refusal.advice())]
     Refused {
         /// The object.
         url: String,
@@ -219,6 +219,11 @@ impl BucketError {
 
 fn asked(pause: Option<Duration>) -> String {
     pause.map(|pause| format!(" (not before {} s have passed)", pause.as_secs())).unwrap_or_default()
+}
+
+/// The store's words, if it sent any.
+fn said(detail: &str) -> String {
+    if detail.is_empty() { String::new() } else { format!(": {detail}") }
 }
 
 fn code_in_words(code: &str) -> String {

@@ -66,10 +66,14 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Reads the head of a server, and returns its size.
+    /// Reads the head of a server, and returns its size. Answers to two threads may overtake each other, so each of them is
+    /// a reader of its own.
     pub fn look_at(&self, server: SocketAddr) -> Option<u64> {
         let (_, note) = request(server, "GET /checkpoint", b"").filter(|(status, _)| *status == 200)?;
-        Some(self.promises.show(&format!("the server at {server}"), note.as_bytes()).0)
+        let reader = std::thread::current().id();
+        Some(
+            self.promises.show(&format!("the server at {server}, as {reader:?} reads it"), note.as_bytes()).0,
+        )
     }
 
     /// Reads the head in the bucket again and again, as readers without a server do, who then find its tiles.

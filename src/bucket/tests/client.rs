@@ -188,6 +188,9 @@ fn refusals_say_what_to_do() {
             assert!(!error.is_temporary() && !error.may_be_done());
         }
     }
+    let bare = answer("404 Not Found", "", b"<Error><Code>NoSuchBucket</Code></Error>");
+    let text = errors(&bare)[0].to_string();
+    assert!(text.contains("answered 404 (NoSuchBucket); create the bucket"), "{text}");
     let there = answer("301 Moved", "x-amz-bucket-region: eu-west-7\r\n", b"");
     assert!(errors(&there)[0].to_string().contains("eu-west-7"));
     let [create, get] = errors(&answer("404 Not Found", "", b"<html>nothing here</html>"));

@@ -1,9 +1,15 @@
 //! `treehead fsck`: re-hash every entry and tile of a log up to its signed root.
 
-use std::path::{Path, PathBuf};
+mod args;
+mod bucket;
+
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
+
+pub use args::Args;
+use args::read_kept;
 
 use super::config::Config;
 use super::exit::{CliResult, Failure};
@@ -11,59 +17,24 @@ use super::keys::{ML_DSA, secrets_of};
 use super::object_store::StoreArgs;
 use super::output::{self, GREEN, result, say};
 use super::remedies::{correct, put_back};
-use super::trusting::TrustedHeads;
-use super::{evidence, files, fsck_bucket};
+use super::{evidence, files};
 use crate::bucket::Address;
 use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{self, Checkpoint, LogKey, LogSigned, SignsFor};
 use crate::client::{AuditError, LogClient, audit, check_continues};
 use crate::disk::evidence_dir::EvidenceDir;
-use crate::disk::{note_of, open_plain, read_note, torn_slot};
-use crate::endpoint::{Refusal, checkpoint_of};
+use crate::disk::{open_plain, read_note, torn_slot};
+use crate::endpoint::Refusal;
 use crate::merkle::TreeSize;
-use crate::proof::{MAX_PROOF_BYTES, ProofBundle};
 use crate::server::describe;
 use crate::store::{
     DiskStore, FsckError, Layout, OpenOptions, SledSeen, Sound, StoreError, backup_marker, discard_tree,
     read_signed,
 };
 
-/// Re-hash every entry and tile of a log up to its signed root
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  treehead fsck mylog                                           a directory, also while it is served
-  treehead fsck http://127.0.0.1:8080 --policy endpoint.policy  anyone, from outside
-  treehead fsck http://127.0.0.1:8080 --policy endpoint.policy \\
-      --since scanner-4.2.0.tar.gz.tlog-proof
-  treehead fsck mylog --rebuild                                    make sled anew from the journal
-  treehead fsck s3://releases/log --policy endpoint.policy      a log in a bucket, with credentials for it
-
-For a log in a bucket, DIR checks the bucket that its settings name: every batch, every tile of the
-heads, and the index. Where two heads that the log signed contradict each other, it writes a .tlog-fork file, which proves
-that to anybody: treehead verify-evidence.")]
-pub struct Args {
-    /// Directory or address of the log, or its bucket
-    #[arg(value_name = "DIR|URL|s3://BUCKET/PREFIX")]
-    pub log: String,
-    #[command(flatten)]
-    pub trusted: TrustedHeads,
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// Throw sled away and make it anew from the journal, or the cache of a bucket; the server must not run
-    #[arg(long)]
-    pub rebuild: bool,
-    /// An older checkpoint or proof file of the log that somebody kept: today's log has to continue it
-    #[arg(long, value_name = "FILE")]
-    pub since: Option<PathBuf>,
-    /// Where the proof goes if the log forked
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    pub evidence: PathBuf,
-}
-
 pub fn run(args: &Args, json: bool) -> CliResult {
     if Address::is_meant(&args.log) {
-        return fsck_bucket::check_address(args, json);
+        return bucket::check_address(args, json);
     }
     if args.store.options() != StoreArgs::default().options() {
         return Err(Failure::Usage("options of an object store need s3://BUCKET/PREFIX".to_owned()));
@@ -74,16 +45,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     if args.rebuild {
         return Err(Failure::Usage("--rebuild needs the log's directory, not its address".to_owned()));
     }
-    check_url(args, &policy(args)?, json)
-}
-
-/// The policy that an address needs.
-pub fn policy(args: &Args) -> Result<Policy, Failure> {
-    args.trusted.policy()?.ok_or_else(|| {
-        let message =
-            "an address needs --policy FILE or --trust FILE: without the log's key there is no signed root";
-        Failure::Usage(message.to_owned())
-    })
+    check_url(args, &args.policy()?, json)
 }
 
 /// Checks a log from outside.
@@ -112,7 +74,7 @@ fn check_dir(dir: &Path, args: &Args, json: bool) -> CliResult {
     let config = Config::load(dir)?;
     if let Some(bucket) = &config.bucket {
         check_files(&config)?;
-        return fsck_bucket::check_dir(&config, bucket, args, json);
+        return bucket::check_dir(&config, bucket, args, json);
     }
     if args.rebuild {
         rebuild(&config)?;
@@ -191,18 +153,6 @@ fn read_head(path: &Path, keys: &[impl SignsFor]) -> Option<LogSigned<Checkpoint
     let bytes = read_note(path).ok()??;
     let opened = checkpoint::open(&bytes, keys);
     opened.inspect_err(|e| say(&format!("{} was not looked at: {e}", path.display()))).ok()
-}
-
-/// Reads an older head that somebody kept: a checkpoint, or a proof file or bundle, which ends with one.
-pub fn read_kept(path: &Path, keys: &[impl SignsFor]) -> Result<LogSigned<Checkpoint>, Failure> {
-    // Perhaps a copy of the file in a log's directory.
-    let bytes = note_of(&files::read(path, "a checkpoint, proof file or bundle", MAX_PROOF_BYTES)?);
-    let note = if bytes.starts_with(b"c2sp.org/tlog-proof@") || ProofBundle::is_one(&bytes) {
-        checkpoint_of(&bytes).map_err(|e| Failure::file(path, &e))?.to_string().into_bytes()
-    } else {
-        bytes
-    };
-    checkpoint::open(&note, keys).map_err(|e| Refusal::Checkpoint(e).into())
 }
 
 /// Checks the files that nothing else is derived from, and that have no signature.

@@ -13,7 +13,6 @@ mod exit;
 mod export;
 mod files;
 mod fsck;
-mod fsck_bucket;
 mod gate;
 mod import;
 mod init;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::bucket::BucketSettings;
-use super::config::Config;
-use super::exit::{self, CliResult, Exit, Failure};
-use super::fsck::{Args, policy, read_kept};
-use super::object_store::parse_address;
-use super::output::{self, GREEN, result, say};
+use super::args::{Args, read_kept};
 use crate::bucket::Objects;
 use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{Checkpoint, Origin, open};
+use crate::cli::bucket::BucketSettings;
+use crate::cli::config::Config;
+use crate::cli::exit::{self, CliResult, Exit, Failure};
+use crate::cli::object_store::parse_address;
+use crate::cli::output::{self, GREEN, result, say};
 use crate::disk::DiskError;
 use crate::endpoint::Refusal;
 use crate::note::{MAX_NOTE_BYTES, NoteKey};
@@ -43,7 +43,7 @@ pub fn check_address(args: &Args, json: bool) -> CliResult {
         return Err(Failure::Usage("--rebuild needs the log's directory, not its address".to_owned()));
     }
     let address = parse_address(&args.log).map_err(|e| Failure::Usage(e.to_string()))?;
-    let policy = policy(args)?;
+    let policy = args.policy()?;
     let keys: Vec<NoteKey> = policy.log_keys().iter().map(|key| key.note_key().clone()).collect();
     let objects = Arc::new(args.store.open(&address)?);
     Check { objects, keys, policy: Some(&policy), describe: None, args }.run(json)

@@ -47,7 +47,7 @@ pub struct BucketFsck<'a> {
     pub progress: &'a dyn Fn(u64, u64),
 }
 
-/// What a check looks at besides the log as it is in the bucket.
+/// The scope of a check, besides the log as it is in the bucket.
 #[derive(Clone, Default)]
 pub struct FsckScope<'a> {
     /// Heads that the log signed and the bucket does not have yet. If there are any, the bucket need not have a head, and the
@@ -100,9 +100,9 @@ pub struct WrongObject {
     pub tile: Tile,
     /// Its key.
     pub key: String,
-    /// What the batches make of it, in words.
+    /// The object that the batches make, in words.
     pub expected: String,
-    /// What is there, in words.
+    /// The object that is there, in words.
     pub seen: String,
 }
 

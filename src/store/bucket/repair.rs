@@ -53,7 +53,7 @@ pub struct SourceHeads {
     pub witnessed: Option<SignedHead>,
 }
 
-/// What may be done to a bucket.
+/// The repairs that are allowed in a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mending {
     /// Objects that are missing are made, up to the source's head, and none is replaced but older heads. A bucket that has
@@ -73,7 +73,7 @@ pub struct BucketRepair<'a> {
     pub profile: &'a str,
     /// True for a log with witnesses.
     pub has_witnesses: bool,
-    /// What may be done.
+    /// The repairs that are allowed.
     pub mending: Mending,
     /// The sources' heads.
     pub heads: SourceHeads,

@@ -33,7 +33,7 @@ pub struct MoveToBucket<'a> {
     pub keys: &'a [NoteKey],
     /// The witnesses of the log, if it has any.
     pub witnesses: Option<&'a Policy>,
-    /// Whether the log publishes heads without its quorum of witnesses.
+    /// True if the log publishes heads without its quorum of witnesses.
     pub publish_unwitnessed: bool,
     /// The log's profile, as its file has it.
     pub profile: &'a str,

@@ -72,7 +72,7 @@ impl EntrySource for BundleSource {
             if self.last.as_ref().is_none_or(|(last, _)| *last != index) {
                 match self.bundle(index) {
                     Ok(entries) => self.last = Some((index, entries)),
-                    // What was found before is of use.
+                    // The entries that were found before are of use.
                     Err(_) if !found.is_empty() => break,
                     Err(error) => return Err(error),
                 }

@@ -55,7 +55,7 @@ impl OwnHeads {
         HeadKind::ALL.into_iter().find(is_damaged)
     }
 
-    /// Whether the last head that the log signed is there.
+    /// True if the last head that the log signed is there.
     pub fn is_complete(&self, has_witnesses: bool) -> bool {
         let kind = if has_witnesses { HeadKind::Signed } else { HeadKind::Published };
         matches!(self.0[kind as usize], OwnHead::Signed(..)) && self.damaged().is_none()

@@ -1,4 +1,4 @@
-//! What to write: found by reading everything that is there, and what sources have for the gaps.
+//! The plan of a repair, made by reading everything that is there, and what sources have for the gaps.
 //!
 //! The batch behind a gap says the root before it, and the signed head that of the whole, so it shows at once which source has
 //! the right entries for which gap.
@@ -34,7 +34,7 @@ pub(super) struct Gap {
     pub pieces: Vec<Piece>,
 }
 
-/// What to write, and what is there.
+/// The objects to write, and those that are there.
 #[derive(Default)]
 pub(super) struct Plan {
     pub gaps: Vec<Gap>,
@@ -144,11 +144,11 @@ struct Open {
     /// Damaged batches in it, by their first index.
     damaged: BTreeMap<u64, Tag>,
     tries: Vec<Try>,
-    /// What was wrong with sources that are out of the race.
+    /// The faults of sources that are out of the race.
     failed: Vec<String>,
 }
 
-/// What a source has for a gap.
+/// The entries that a source has for a gap.
 struct Try {
     source: usize,
     tree: Rehash,
@@ -234,7 +234,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Whether a source has entries that make this tree, on top of the present one. Nothing is known of those that no head
+    /// Tells whether a source has entries that make this tree, on top of the present one. Nothing is known of those that no head
     /// covers.
     fn is_confirmed(&mut self, edge: &RightEdge) -> bool {
         if edge.size() > self.target.head.size {

@@ -205,7 +205,7 @@ impl From<StoreError> for Failure {
             }
             StoreError::TreeDamaged { .. } => (
                 "tree-damaged",
-                "`treehead fsck DIR --rebuild` rebuilds it. Nothing is lost: the journal has every entry.",
+                "`treehead fsck DIR --rebuild` rebuilds it. Nothing is lost: journal or bucket have every entry.",
             ),
             StoreError::JournalShort { .. } => (
                 "journal-short",

@@ -205,7 +205,7 @@ impl From<StoreError> for Failure {
             }
             StoreError::TreeDamaged { .. } => (
                 "tree-damaged",
-                "`treehead fsck DIR --rebuild` rebuilds it. Nothing is lost: journal or bucket have every entry.",
+                "`treehead fsck DIR --rebuild` rebuilds it. Nothing is lost: every entry is in the journal, or in the bucket.",
             ),
             StoreError::JournalShort { .. } => (
                 "journal-short",

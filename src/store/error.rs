@@ -23,7 +23,7 @@ pub enum StoreError {
         detail: String,
     },
     /// The tree or the index in sled does not check.
-    #[error("the tree in sled is damaged: {detail}; stop the server, and have the tree made anew")]
+    #[error("the tree in sled is damaged: {detail}; stop the server and rebuild the tree from the log")]
     TreeDamaged {
         /// Expected and seen, in words.
         detail: String,

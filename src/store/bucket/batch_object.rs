@@ -1,4 +1,4 @@
-//! One batch in one object: `batch/<first>`.
+//! The batch object: one batch of entries under `batch/<first>`.
 //!
 //! ```text
 //! magic        8   "THBAT01\n"
@@ -9,12 +9,12 @@
 //! after       32   root of the tree of `first` + `count` leaves
 //! writer      16   random, one for each process
 //! nonce       16   random, one for each attempt
-//! entries          (length u16 || entry)*, `count` times: the bytes of entry bundles, 32 MiB of entries at most
-//! checksum    32   SHA-256 of everything before
+//! entries          (length u16 || entry), `count` times, as in entry bundles; at most 32 MiB of entries
+//! checksum    32   SHA-256 of all preceding bytes
 //! ```
 //!
-//! Numbers are big-endian. The checksum tells a damaged object from a whole one. That its entries are the right ones is
-//! what the roots say, and the [chain](super::chain) checks them.
+//! Numbers are big-endian. The checksum detects damage to the object. The roots bind the entries; the
+//! [chain](super::chain) checks them.
 
 use std::fmt;
 use std::io;
@@ -29,21 +29,21 @@ const WHAT: &str = "a batch object";
 const MAGIC: [u8; 8] = *b"THBAT01\n";
 /// Length of a [`WriterId`] and of a nonce.
 pub const ID_BYTES: usize = 16;
-/// Length of everything before the entries.
+/// Length of the fields before the entries.
 pub const HEAD_BYTES: usize = MAGIC.len() + HASH_BYTES + 8 + 4 + 2 * HASH_BYTES + 2 * ID_BYTES;
 /// Length of the largest object.
 pub const MAX_OBJECT_BYTES: usize =
     HEAD_BYTES + MAX_BATCH_BYTES + MAX_BATCH_ENTRIES * LENGTH_BYTES + HASH_BYTES;
 
-/// The process that wrote a batch or holds the lease: 16 random bytes, in hex.
+/// Identifies the process that wrote a batch or holds the lease: 16 random bytes, shown in hex.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriterId([u8; ID_BYTES]);
 
 impl WriterId {
-    /// Makes an id for this process.
+    /// Generates a random id.
     ///
     /// # Errors
-    /// The system's, if it has no randomness.
+    /// The system's error if it has no random bytes.
     pub fn random() -> io::Result<Self> {
         random().map(Self)
     }
@@ -82,14 +82,14 @@ impl fmt::Debug for WriterId {
 /// Random bytes for an id or a nonce.
 ///
 /// # Errors
-/// The system's, if it has none.
+/// The system's error if it has no random bytes.
 pub fn random() -> io::Result<[u8; ID_BYTES]> {
     let mut bytes = [0; ID_BYTES];
     getrandom::fill(&mut bytes).map_err(|e| io::Error::other(e.to_string()))?;
     Ok(bytes)
 }
 
-/// Everything before the entries.
+/// The fields before the entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchHead {
     /// SHA-256 of the log's origin.
@@ -104,15 +104,15 @@ pub struct BatchHead {
     pub after: Hash,
     /// The process that wrote it.
     pub writer: WriterId,
-    /// The attempt in which it was written.
+    /// The attempt that wrote it.
     pub nonce: [u8; ID_BYTES],
 }
 
 impl BatchHead {
-    /// Parses the first [`HEAD_BYTES`] of an object, whose checksum is not checked.
+    /// Parses the first [`HEAD_BYTES`] of an object. Does not check the checksum.
     ///
     /// # Errors
-    /// [`FormatError`] for anything but the fields drawn above.
+    /// [`FormatError`] if a field differs from the layout in the module's documentation.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut rest = bytes;
         check_magic(&take::<{ MAGIC.len() }>(&mut rest)?)?;
@@ -123,7 +123,7 @@ impl BatchHead {
         let Some(entries) = entries else {
             return Err(malformed(format!("1 to {MAX_BATCH_ENTRIES} entries"), count.to_string()));
         };
-        // The size afterwards has to be one.
+        // The size after the batch must be a valid tree size.
         let end = first.checked_add(count.into()).filter(|end| *end <= MAX_TREE_SIZE);
         let Some(first) = LeafIndex::new(first).filter(|_| end.is_some()) else {
             return Err(malformed("a tree size below 2^63", format!("{count} entries from {first} on")));
@@ -136,7 +136,7 @@ impl BatchHead {
     /// The size of the tree after the batch.
     #[must_use]
     pub fn end(&self) -> TreeSize {
-        TreeSize::new(self.first.get() + self.count as u64).expect("checked when it was parsed")
+        TreeSize::new(self.first.get() + self.count as u64).expect("checked by the parser")
     }
 
     fn push(&self, out: &mut Vec<u8>) {
@@ -151,12 +151,12 @@ impl BatchHead {
     }
 }
 
-/// A batch as its object holds it.
+/// A parsed batch object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchObject {
     head: BatchHead,
     bytes: Vec<u8>,
-    /// The place of each entry in `bytes`.
+    /// The range of each entry in `bytes`.
     entries: Vec<Range<usize>>,
 }
 
@@ -164,24 +164,24 @@ impl BatchObject {
     /// Parses an object.
     ///
     /// # Errors
-    /// [`FormatError`] for anything but the object drawn above.
+    /// [`FormatError`] if the object differs from the layout in the module's documentation.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, FormatError> {
         cap(WHAT, bytes.len(), MAX_OBJECT_BYTES)?;
         let Some(end) = bytes.len().checked_sub(HASH_BYTES).filter(|end| *end >= HEAD_BYTES) else {
             let expected = format!("at least {} bytes", HEAD_BYTES + HASH_BYTES);
             return Err(malformed(expected, format!("{} bytes", bytes.len())));
         };
-        // The magic first: of what is no batch, a wrong checksum says nothing.
+        // Check the magic first: for an object that is not a batch, a checksum error would mislead.
         check_magic(&bytes)?;
         let (covered, checksum) = bytes.split_at(end);
         if checksum != Hash::digest(covered).as_bytes() {
-            return Err(malformed("the SHA-256 of everything before as its last 32 bytes", "another"));
+            return Err(malformed("the SHA-256 of all preceding bytes as its last 32 bytes", "another"));
         }
         let head = BatchHead::parse(covered)?;
         let spans = bundle::spans(&covered[HEAD_BYTES..], MAX_BATCH_ENTRIES)?;
         if spans.len() != head.count {
             return Err(malformed(
-                format!("{} entries, as its head says", head.count),
+                format!("{} entries, as its header states", head.count),
                 spans.len().to_string(),
             ));
         }
@@ -209,7 +209,8 @@ impl BatchObject {
         self.entries.iter().map(|span| &self.bytes[span.clone()])
     }
 
-    /// The `count` entries from entry `from` of the batch on, as an entry bundle has them; `None` if the batch has fewer.
+    /// The bytes of `count` entries, starting at entry `from` of the batch, in the format of entry bundles. `None` if
+    /// the batch has fewer entries.
     #[must_use]
     pub fn bundle(&self, from: usize, count: usize) -> Option<&[u8]> {
         let entries = self.entries.get(from..from.checked_add(count)?)?;
@@ -218,10 +219,10 @@ impl BatchObject {
     }
 }
 
-/// The object of a batch on top of the tree with the root `before`.
+/// Encodes a batch that continues the tree with the root `before`.
 ///
 /// # Panics
-/// If the batch has no entries, or is over a limit: the sequencer caps it.
+/// If the batch is empty or over a limit. The sequencer caps batches.
 #[must_use]
 pub fn encode(origin: Hash, batch: &Batch, before: Hash, writer: WriterId, nonce: [u8; ID_BYTES]) -> Vec<u8> {
     let count = batch.entries.len();

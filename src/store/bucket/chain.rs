@@ -1,19 +1,19 @@
 //! The chain of batches in a bucket, and the heads over it.
 //!
-//! A batch's key is the index of its first entry, so the last batch says under which key the next one stands, and the
-//! bucket creates each key once. Whatever servers believe about themselves, two of them can't both have a place: that
-//! condition is the lock, and the [lease](super::lease) only keeps them from trying at the same time.
+//! A batch's key is the index of its first entry, so the last batch determines the key of the next one. The bucket
+//! creates each key only once. That conditional creation is the lock: two servers can't both create the next batch,
+//! whatever they believe about the [lease](super::lease), which only keeps them from trying at the same time.
 //!
 //! ```text
-//! batch/…00   <-  batch/…03   <-  batch/…10   <-  nothing yet: where the next append goes
+//! batch/…00   <-  batch/…03   <-  batch/…10   <-  batch/…11, which the next append creates
 //! entries 0-2     3-9             10
-//!                      ^ checkpoint: 10 leaves; always a prefix of the chain
+//!                      ^ checkpoint: 10 leaves; a head always covers a prefix of the chain
 //! ```
 //!
-//! A chain whose log was moved away ends with a [seal](super::seal) in the place of its next batch.
+//! If the log was moved away, its chain ends with a [seal](super::seal) under the key of the next batch.
 //!
-//! A [`Chain`] has no thread, no clock and no files, and its calls block. It believes nothing that it has not checked: a
-//! batch has to continue its own tree and to make the root that it says, a head has to be signed and on the chain.
+//! A [`Chain`] has no thread, no clock and no files, and its calls block. It checks everything that it reads: a batch
+//! must continue the known tree and produce the root that it states; a head must be signed and must match the chain.
 
 mod anchor;
 mod heads;
@@ -35,10 +35,10 @@ pub use heads::HeadReplaced;
 use heads::KnownHead;
 pub use sealing::Sealed;
 
-/// The number of times that one write is sent while its answers are unclear and the object is not there.
+/// Attempts at one write while its outcome is unclear and the object is not there.
 const ATTEMPTS: usize = 2;
 
-/// Makes the nonce of each attempt.
+/// Generates the nonce of each attempt.
 pub type Nonces = Box<dyn FnMut() -> io::Result<[u8; ID_BYTES]> + Send>;
 
 /// The parts of a chain that its server provides.
@@ -47,23 +47,23 @@ pub struct ChainOptions {
     pub objects: Arc<dyn Objects>,
     /// The log.
     pub origin: Origin,
-    /// The keys that sign the log's heads. Without any, signatures are not checked, and nothing is ever signed.
+    /// The keys that sign the log's heads. If there are none, signatures are not checked.
     pub keys: Vec<NoteKey>,
     /// This process.
     pub writer: WriterId,
-    /// Random, except in tests.
+    /// The source of nonces: random, except in tests.
     pub nonces: Nonces,
 }
 
 impl ChainOptions {
-    /// For a process with random nonces.
+    /// Options with random nonces.
     #[must_use]
     pub fn new(objects: Arc<dyn Objects>, origin: Origin, keys: Vec<NoteKey>, writer: WriterId) -> Self {
         Self { objects, origin, keys, writer, nonces: Box::new(batch_object::random) }
     }
 }
 
-/// A batch that was found at the end of the known chain, checked.
+/// A checked batch that follows the known chain.
 #[derive(Debug, Clone)]
 pub struct Followed {
     /// The batch.
@@ -75,7 +75,7 @@ pub struct Followed {
 }
 
 impl Followed {
-    /// The batch as it is applied. `describe` computes what the indexes hold of an entry.
+    /// The batch in the form that the store applies. `describe` computes the index rows of an entry.
     #[must_use]
     pub fn into_batch(self, describe: &Describe) -> Batch {
         let entries: Vec<Vec<u8>> = self.object.entries().map(<[u8]>::to_vec).collect();
@@ -88,41 +88,42 @@ impl Followed {
 /// The outcome of [`Chain::append`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
-    /// The batch is durable, and the next one goes after it.
+    /// The batch is durable and is the new end of the chain.
     Done,
-    /// Another batch has the place: [`Chain::next_batch`] has it. `by` may be this process, whose earlier attempt was done
-    /// after all.
+    /// Another batch has this key; [`Chain::next_batch`] returns it. `by` may be this process, if an earlier attempt
+    /// succeeded after all.
     Overtaken {
         /// The writer of that batch.
         by: WriterId,
     },
 }
 
-/// The chain of batches as far as this process knows it, and its two heads.
+/// The known part of the chain of batches, and its two heads.
 pub struct Chain {
     options: ChainOptions,
     origin_hash: Hash,
     /// The tree over the known batches.
     edge: RightEdge,
-    /// The largest tree that this process has seen any sign of.
+    /// The largest tree size that this process has seen evidence of.
     seen: TreeSize,
-    /// Set while the last that was heard about the next key is that nothing is there.
+    /// True while the last read of the next key found no object, and no write to it is unclear.
     is_end_known: bool,
-    /// Set once the keys after the next one were looked at.
+    /// True once the keys after the next one were checked for a gap.
     is_gap_checked: bool,
-    /// The batch at the next key, found by an append.
+    /// The batch that an append found under the next key.
     found: Option<BatchObject>,
     heads: [Option<KnownHead>; HeadKind::ALL.len()],
-    /// Unset after an unclear answer, until the head is read.
+    /// For each kind, false from an unclear answer until the head is read.
     is_head_known: [bool; HeadKind::ALL.len()],
 }
 
 impl Chain {
-    /// Opens the chain of which the caller has the first entries, with the tree `edge` over them. `root_at` computes the
-    /// root of a smaller tree than that; it is called for heads that are not larger.
+    /// Opens the chain. The caller already has its first entries, and `edge` is the tree over them. `root_at` computes
+    /// the root at any size up to that of `edge`; it is called for heads of such sizes.
     ///
     /// # Errors
-    /// [`ChainError`], and those of `root_at`. [`ChainError::RolledBack`] if the bucket does not have what the caller has.
+    /// [`ChainError`] and the errors of `root_at`. [`ChainError::RolledBack`] if the bucket lacks a batch that the
+    /// caller has.
     pub fn open<E: From<ChainError>>(
         options: ChainOptions,
         edge: RightEdge,
@@ -143,8 +144,8 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Forgets everything that was not read from the bucket, and begins again at `edge`, as opening does. That the chain
-    /// was longer before is not forgotten.
+    /// Reopens the chain at `edge`. Discards everything that was not read from the bucket, but remembers the largest
+    /// size that was seen.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -156,16 +157,16 @@ impl Chain {
         self.seen = self.seen.max(edge.size());
         self.edge = edge;
         (self.found, self.is_end_known, self.is_gap_checked) = (None, false, false);
-        // 1. HEADS, the published one first: it is never larger than the signed one, however they grow meanwhile.
+        // 1. HEADS, the published one first: even if both grow meanwhile, it is never larger than the signed one.
         for kind in HeadKind::ALL {
             self.read_head(kind, &root_at)?;
-            // Also one that was known before: it is compared with another tree now.
+            // Check a head that was known before, too: the tree may be another.
             if let Some(known) = self.head(kind) {
                 self.check_root(kind, &known.head, &root_at)?;
             }
         }
-        // 2. ANCHOR: the bucket has the batch that ends where the caller's tree ends, with the same root. If not, the
-        // caller's tree is of another chain, or the bucket lost its end.
+        // 2. ANCHOR: the bucket has a batch that ends where the caller's tree ends, with the same root. Otherwise the
+        // caller's tree belongs to another chain, or the bucket lost batches.
         Ok(self.check_anchor()?)
     }
 
@@ -181,18 +182,19 @@ impl Chain {
         self.options.writer
     }
 
-    /// A head as it was last read or written. It may be over more batches than are known; [`next_batch`](Self::next_batch) checks it
-    /// when it gets there.
+    /// A head as last read or written. It may cover more batches than are known; [`next_batch`](Self::next_batch)
+    /// checks it on reaching its size.
     #[must_use]
     pub fn head(&self, kind: HeadKind) -> Option<&SignedHead> {
         self.heads[kind as usize].as_ref().map(|known| &known.signed)
     }
 
-    /// Takes in the batch at the end of the known chain. `None` if there is none.
+    /// Reads the batch after the known chain, checks it and advances over it. `None` if there is none.
     ///
     /// # Errors
-    /// [`ChainError::BatchDamaged`] unless the batch continues this chain, [`ChainError::Forked`] if a head is not on it,
-    /// [`ChainError::Sealed`] if the log goes on elsewhere, [`ChainError::RolledBack`] if the chain ends before something that was seen, and the bucket's errors.
+    /// [`ChainError::BatchDamaged`] if the batch does not continue this chain, [`ChainError::Forked`] if a head
+    /// contradicts it, [`ChainError::Sealed`] if the log was moved away, [`ChainError::RolledBack`] if the chain ends
+    /// before a size that was seen, and the bucket's errors.
     pub fn next_batch(&mut self) -> Result<Option<Followed>, ChainError> {
         if let Some(object) = self.found.take() {
             return self.take(object).map(Some);
@@ -206,11 +208,11 @@ impl Chain {
             let expected = format!("batches up to tree size {}, which was seen before", self.seen);
             return Err(ChainError::RolledBack { expected, seen: format!("an end at {}", self.edge.size()) });
         }
-        // A batch that was deleted leaves a gap, and an append would fill it with another one.
+        // A deleted batch leaves a gap, and an append would fill the gap with a different batch.
         if !self.is_gap_checked
             && let Some((later, _)) = self.ahead(1)?.first()
         {
-            // It may have been written since.
+            // The batch may have been written since the first read.
             let Some(object) = self.get_batch(&key)? else {
                 let seen = format!("none, and {}", layout::batch(*later));
                 return Err(ChainError::RolledBack { expected: key, seen });
@@ -221,14 +223,14 @@ impl Chain {
         Ok(None)
     }
 
-    /// The first indices of batches after the known ones with the lengths of their objects, at most `limit`, to fetch
-    /// several at once: [`accept`](Self::accept) takes them in.
+    /// Lists at most `limit` batches after the known chain: the first leaf index and the length of each object. The
+    /// caller can fetch several at once and pass them to [`accept`](Self::accept) in order.
     ///
     /// # Errors
-    /// The bucket's.
+    /// The bucket's errors.
     pub fn ahead(&self, limit: usize) -> Result<Vec<(LeafIndex, u64)>, ChainError> {
         let next = self.edge.next_index();
-        // The key before the next one: `after` is exclusive.
+        // `after` is exclusive, so pass the key before the next one.
         let after = next.get().checked_sub(1).and_then(LeafIndex::new).map(layout::batch);
         let listing = self.options.objects.list(
             BATCHES,
@@ -239,7 +241,7 @@ impl Chain {
         Ok(batches.filter_map(|listed| Some((layout::parse_batch(&listed.key)?, listed.size))).collect())
     }
 
-    /// Takes in the batch at the end of the known chain, whose object the caller has read.
+    /// Like [`next_batch`](Self::next_batch), for an object that the caller has read.
     ///
     /// # Errors
     /// As [`next_batch`](Self::next_batch).
@@ -252,33 +254,33 @@ impl Chain {
     /// Appends a batch to the known chain.
     ///
     /// # Errors
-    /// [`ChainError::Unclear`] if it may be durable, now or later: the next call reads before it writes.
-    /// [`ChainError::Sealed`] if the log goes on elsewhere. Other errors, if the bucket refused it.
+    /// [`ChainError::Unclear`] if the batch is or may become durable: the next call reads before it writes.
+    /// [`ChainError::Sealed`] if the log was moved away. After any other error, the batch was not written.
     ///
     /// # Panics
-    /// If the batch is not one on top of [`edge`](Self::edge): no other server would believe it.
+    /// If the batch does not continue [`edge`](Self::edge): every other server would reject it.
     pub fn append(&mut self, batch: &Batch) -> Result<Appended, ChainError> {
         let mut after = self.edge.clone();
         after.extend(&batch.leaf_hashes);
         assert!(batch.first == self.edge.next_index() && batch.growth.edge == after, "on top of the chain");
         let key = layout::batch(batch.first);
-        // 1. LOOK, unless nothing was there when the key was last read, and no write to it is unclear.
+        // 1. LOOK, unless the last read found no object under the key and no write to it is unclear.
         if !self.is_end_known {
             if let Some(object) = self.get_batch(&key)? {
                 return Ok(self.overtaken(object));
             }
             self.is_end_known = true;
         }
-        // 2. ENCODE. The nonce tells this attempt from all others, also from an earlier one of this process with the same
-        // entries. A crash before the next step leaves nothing behind.
+        // 2. ENCODE. The nonce distinguishes this attempt from all others, including earlier ones of this process with
+        // the same entries. A crash before step 3 leaves no trace.
         let nonce = (self.options.nonces)().map_err(ChainError::Randomness)?;
         let bytes =
             batch_object::encode(self.origin_hash, batch, self.edge.root(), self.options.writer, nonce);
         self.is_end_known = false;
         let mut detail = String::new();
         for _ in 0..ATTEMPTS {
-            // 3. CREATE. From here on the batch may be durable at any time, even after a crash or an error: whoever comes
-            // next finds it, follows it, and gives its entries the indices that it says. Nobody was told of it.
+            // 3. CREATE. From here on the batch may become durable at any time, even after a crash or an error. The next
+            // server then finds it and gives its entries the indices that it states. No sender was answered yet.
             let created = self.options.objects.create(&key, &bytes, &layout::IMMUTABLE);
             let exists = match created {
                 Ok(Creation::Created(_)) => return Ok(self.advance(batch)),
@@ -289,8 +291,8 @@ impl Chain {
                 }
                 Err(error) => return Err(error.into()),
             };
-            // 4. READ. An answer that says "exists", or nothing, may come from a server that wrote the batch all the same,
-            // so the bytes decide. A crash here is one after step 3.
+            // 4. READ. The store may have written the batch although it answered "exists" or not at all, so the bytes
+            // decide. A crash here has the same effect as a crash after step 3.
             match self.get_batch_again(&key)? {
                 Some(object) if object.as_bytes() == bytes => return Ok(self.advance(batch)),
                 Some(object) => return Ok(self.overtaken(object)),
@@ -298,7 +300,7 @@ impl Chain {
                     let detail = "the bucket says that it exists, and does not have it".to_owned();
                     return Err(ChainError::Unclear { key, detail });
                 }
-                // 5. AGAIN, with the same bytes: if the first write comes late, it is refused or has the same effect.
+                // 5. AGAIN, with the same bytes: if the first write arrives late, it is refused or has the same effect.
                 None => {}
             }
         }
@@ -315,7 +317,7 @@ impl Chain {
         }
     }
 
-    /// Parses what stands at the end of the known chain.
+    /// Parses the object under the next key: a batch, or a seal.
     fn parse(&self, key: &str, bytes: Vec<u8>) -> Result<BatchObject, ChainError> {
         if Seal::is_one(&bytes) {
             return Err(self.ended_by(key, &bytes));
@@ -324,12 +326,12 @@ impl Chain {
             .map_err(|e| ChainError::BatchDamaged { key: key.to_owned(), detail: e.to_string() })
     }
 
-    /// Reads a batch after a write of which it is not known whether it was done.
+    /// Reads a batch after a write with an unclear outcome.
     fn get_batch_again(&self, key: &str) -> Result<Option<BatchObject>, ChainError> {
         self.get_batch(key).map_err(|error| unclear(key, error))
     }
 
-    /// Keeps a batch of somebody else for [`next_batch`](Self::next_batch).
+    /// Keeps another writer's batch for [`next_batch`](Self::next_batch).
     fn overtaken(&mut self, object: BatchObject) -> Appended {
         let by = object.head().writer;
         self.found = Some(object);
@@ -343,10 +345,10 @@ impl Chain {
         Appended::Done
     }
 
-    /// Takes in a batch, if it is the one that continues this chain.
+    /// Checks that a batch continues this chain, and advances over it.
     fn take(&mut self, object: BatchObject) -> Result<Followed, ChainError> {
-        // `init` writes the first head, so a log with batches has one; with witnesses, the published one comes with the
-        // first quorum. Stores without keys are no logs.
+        // `init` writes the first head, so a log with batches has at least one. With witnesses, the published head
+        // appears with the first quorum. A store without keys is not a log and needs no head.
         let has_head = HeadKind::ALL.into_iter().any(|kind| self.head(kind).is_some());
         if !self.options.keys.is_empty() && !has_head {
             return Err(ChainError::HeadMissing { key: HeadKind::Published.as_str().to_owned() });
@@ -357,7 +359,7 @@ impl Chain {
         if head.origin != self.origin_hash {
             let (expected, seen) = (self.origin_hash.to_hex(), head.origin.to_hex());
             return Err(wrong(format!(
-                "expected a batch of the log whose origin hashes to {expected}, saw {seen}"
+                "expected a batch of the log with origin hash {expected}, saw {seen}"
             )));
         }
         if head.first != self.edge.next_index() {
@@ -375,7 +377,7 @@ impl Chain {
         let after = growth.edge.root();
         if head.after != after {
             return Err(wrong(format!(
-                "expected the root {}, as it says, saw entries that make {after}",
+                "expected entries with the root {} that the batch states, computed {after}",
                 head.after
             )));
         }
@@ -387,7 +389,7 @@ impl Chain {
     }
 }
 
-/// The error of a write that is unclear because of `error`, in reading it back.
+/// The error of a write whose outcome is unclear because reading it back failed with `error`.
 fn unclear(key: &str, error: ChainError) -> ChainError {
     if error.is_damage() || matches!(error, ChainError::Sealed { .. }) {
         error

@@ -1,4 +1,4 @@
-//! The one error of the chain of batches.
+//! The error of the chain of batches.
 
 use std::io;
 
@@ -6,14 +6,14 @@ use super::batch_object::WriterId;
 use crate::bucket::BucketError;
 use crate::merkle::TreeSize;
 
-/// Why a chain can't be read or written. The messages say what to do next.
+/// Why the chain can't be read or written. Each message says what to do next.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChainError {
-    /// The object store failed, and wrote nothing.
+    /// The object store failed and wrote nothing.
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    /// A write may have been done, and reading the object did not tell.
+    /// The outcome of a write is unknown, and reading the object did not settle it.
     #[error(
         "could not tell whether {key} was written: {detail}; it is read again before anything else is written"
     )]
@@ -23,17 +23,17 @@ pub enum ChainError {
         /// The failure, in words.
         detail: String,
     },
-    /// The bucket has less than it had.
+    /// The bucket has fewer objects, or a smaller head, than before.
     #[error(
         "the bucket was rolled back, or lost objects: expected {expected}, saw {seen}; stop the log's servers, and bring the objects back (their versions in the bucket, a backup, a mirror); until then this log must not sign, it could sign a fork"
     )]
     RolledBack {
-        /// The state before.
+        /// The earlier state.
         expected: String,
         /// The state found.
         seen: String,
     },
-    /// A batch is not the one that follows on the chain.
+    /// A batch does not continue the chain.
     #[error(
         "{key} is damaged, or not this log's: {detail}; stop the log's servers, and bring the right object back (its versions in the bucket, a backup, a mirror)"
     )]
@@ -43,7 +43,7 @@ pub enum ChainError {
         /// Expected and seen, in words.
         detail: String,
     },
-    /// A head is not what this log signed.
+    /// A head is not one that this log signed.
     #[error(
         "{key} is damaged, or not this log's: {detail}; bring the last head back (its versions in the bucket, a backup, a mirror); never delete it: a log that does not know what it signed may sign a fork"
     )]
@@ -53,7 +53,7 @@ pub enum ChainError {
         /// Expected and seen, in words.
         detail: String,
     },
-    /// There is no head, and a log has one before its first batch.
+    /// The head is missing. A log has a head before its first batch.
     #[error(
         "{key} is missing: expected the last head of this log; bring it back (its versions in the bucket, a backup, a mirror); until then this log must not sign, it could sign a fork"
     )]
@@ -61,7 +61,7 @@ pub enum ChainError {
         /// The object.
         key: String,
     },
-    /// A signed head is on another chain.
+    /// A signed head contradicts the batches.
     #[error(
         "the batches are not what was signed: {key} says root {expected} at tree size {size}, the batches make {seen}; stop the log's servers, and bring the right objects back (their versions in the bucket, a backup, a mirror); until then this log must not sign"
     )]
@@ -75,7 +75,7 @@ pub enum ChainError {
         /// The root of the batches at that size, base64.
         seen: String,
     },
-    /// The chain ends with a seal: the log goes on elsewhere.
+    /// The chain ends with a seal: the log was moved away.
     #[error(
         "the log was moved away from this bucket at tree size {size}: nothing is appended here any more; stop the servers that use this bucket, and serve the log from the directory that it was moved to"
     )]
@@ -91,7 +91,7 @@ pub enum ChainError {
 }
 
 impl ChainError {
-    /// Returns true if objects are lost or damaged, so that only bringing them back helps.
+    /// Returns true if objects are lost or damaged, and the operator has to restore them.
     #[must_use]
     pub const fn is_damage(&self) -> bool {
         !matches!(self, Self::Bucket(_) | Self::Unclear { .. } | Self::Sealed { .. } | Self::Randomness(_))

@@ -1,5 +1,5 @@
-//! Re-hashes a log in a bucket: all batches against their roots and the signed heads, the tiles of the heads against the
-//! batches, and the index against the entries.
+//! Checks a log in a bucket. Re-hashes all batches and compares them with their roots and the signed heads, compares
+//! the tiles of the heads with the batches, and the index with the entries.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -26,12 +26,12 @@ use crate::store::derived::BatchReader as _;
 use crate::store::derived::index::{self, PointerSum};
 use crate::store::{Describe, StoreError};
 
-/// Damaged tiles that are named.
+/// Most damaged tiles that a report names.
 const MOST_NAMED: usize = 100;
-/// Attempts to read an index that nobody replaces meanwhile.
+/// Attempts to fetch an index that no server replaces meanwhile.
 const INDEX_FETCHES: usize = 3;
 
-/// A check of a log in a bucket, also while it is served.
+/// A check of a log in a bucket. Servers may append meanwhile.
 pub struct BucketFsck<'a> {
     /// The bucket, below the log's prefix.
     pub objects: Arc<dyn Objects>,
@@ -39,51 +39,51 @@ pub struct BucketFsck<'a> {
     pub origin: Origin,
     /// The keys that sign its heads.
     pub keys: Vec<NoteKey>,
-    /// True to write missing or wrong tiles again, from the batches.
+    /// True to rewrite missing and wrong tiles from the batches.
     pub repair: bool,
-    /// Requests at once.
+    /// Concurrent requests.
     pub threads: usize,
-    /// Told how many entries of how many were read.
+    /// Called with the number of entries read and their total.
     pub progress: &'a dyn Fn(u64, u64),
 }
 
-/// The scope of a check, besides the log as it is in the bucket.
+/// The scope of a check, in addition to the log in the bucket.
 #[derive(Clone, Default)]
 pub struct FsckScope<'a> {
-    /// Heads that the log signed and the bucket does not have yet. If there are any, the bucket need not have a head, and the
-    /// tiles of all sizes near the end that may have one have to be there.
+    /// Heads that the log signed and that are not in the bucket yet. If there are any, the bucket needs no head, but it
+    /// needs the tiles of every size near the end that may have had one.
     pub coming: Vec<Checkpoint>,
-    /// Older heads that somebody kept: the log has to continue them.
+    /// Older heads that the caller kept. The log must continue them.
     pub kept: Vec<Checkpoint>,
-    /// The index, if it is to be checked.
+    /// How to check the index; `None` to skip it.
     pub index: Option<IndexScope<'a>>,
 }
 
-/// How the index is checked.
+/// How to check the index.
 #[derive(Clone)]
 pub struct IndexScope<'a> {
-    /// Computes what the index holds of an entry.
+    /// Computes the index rows of an entry.
     pub describe: Describe,
     /// A directory for its runs.
     pub dir: &'a Path,
 }
 
-/// The findings about a log whose batches and heads check.
+/// The findings about a log whose batches and heads are correct.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketChecked {
-    /// Entries that were re-hashed.
+    /// Number of entries re-hashed.
     pub entries: TreeSize,
     /// Their root.
     pub root: Hash,
-    /// The batches that they are in.
+    /// Number of batches that hold them.
     pub batches: u64,
-    /// Tiles and bundles of the heads.
+    /// Number of tiles and bundles of the heads.
     pub tiles: u64,
-    /// Those that are missing or wrong, or were before they were repaired.
+    /// Number of these that are missing or wrong, counted before any repair.
     pub damaged: u64,
-    /// The first of them.
+    /// The first damaged tiles.
     pub named: Vec<WrongObject>,
-    /// The head that the world reads.
+    /// The published head.
     pub published: Option<Checkpoint>,
     /// The last head that the log signed.
     pub signed: Option<Checkpoint>,
@@ -93,31 +93,31 @@ pub struct BucketChecked {
     pub index: IndexSeen,
 }
 
-/// A tile or bundle that is not as the batches say.
+/// A tile or bundle that differs from what the batches determine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrongObject {
     /// The tile.
     pub tile: Tile,
     /// Its key.
     pub key: String,
-    /// The object that the batches make, in words.
+    /// Description of the object that the batches determine.
     pub expected: String,
-    /// The object that is there, in words.
+    /// Description of the object that is there.
     pub seen: String,
 }
 
-/// The state of the index in a bucket. It is derived: servers that start without a cache make it from the batches if it is
-/// not there or does not check.
+/// The state of the index in a bucket. The index is derived data: a server that starts without a cache rebuilds it from
+/// the batches if it is missing or damaged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum IndexSeen {
-    /// It was not looked at.
+    /// The index was not checked.
     #[default]
     NotChecked,
-    /// There is none.
+    /// The bucket has no index.
     None,
-    /// It has the right pointers for the first entries, so many.
+    /// The index has the right pointers for this many entries.
     Sound(TreeSize),
-    /// It does not: expected and seen, in words.
+    /// The index is wrong: what was expected and seen.
     Wrong(String),
 }
 
@@ -125,19 +125,19 @@ impl BucketFsck<'_> {
     /// Re-hashes everything but the index.
     ///
     /// # Errors
-    /// [`StoreError::Chain`] if a batch or a head does not check, or the bucket fails.
+    /// [`StoreError::Chain`] if a batch or a head is wrong, or the bucket fails.
     pub fn run(&self) -> Result<BucketChecked, StoreError> {
         self.run_in(&FsckScope::default())
     }
 
-    /// Re-hashes everything in this scope.
+    /// Checks everything in this scope.
     ///
     /// # Errors
-    /// As [`run`](Self::run); [`ChainError::Forked`] and [`ChainError::RolledBack`] also if the batches do not make one of the
-    /// scope's heads.
+    /// As [`run`](Self::run); [`ChainError::Forked`] and [`ChainError::RolledBack`] also if the batches contradict or
+    /// do not reach one of the scope's heads.
     pub fn run_in(&self, scope: &FsckScope<'_>) -> Result<BucketChecked, StoreError> {
         let mut index = IndexCheck::begin(self, scope.index.as_ref())?;
-        // It writes no batch.
+        // The check writes no batch, so any id will do.
         let writer = WriterId::from_bytes([0; ID_BYTES]);
         let keys = if scope.coming.is_empty() { self.keys.clone() } else { Vec::new() };
         let options = ChainOptions::new(self.objects.clone(), self.origin.clone(), keys, writer);
@@ -183,11 +183,11 @@ impl BucketFsck<'_> {
             edge = followed.growth.edge.clone();
             checked.batches += 1;
             index.add(&followed);
-            // The sizes at the end that heads may have had.
+            // Sizes near the end that heads may have had.
             let is_near =
                 !scope.coming.is_empty() && edge.size().get() > covered.get() / TILE_WIDTH * TILE_WIDTH;
             let mut expected = tiles.grow(&followed, heads.contains(&edge.size()) || is_near);
-            // The next head's are written shortly before it.
+            // A server writes the tiles of the next head shortly before that head.
             expected.retain(|(tile, _)| tile.id.width_in(covered) >= tile.width() as u64);
             self.check(&expected, covered, &mut checked)?;
             let (done, total) = batches.progress();
@@ -205,7 +205,7 @@ impl BucketFsck<'_> {
         Ok(checked)
     }
 
-    /// Compares tiles with the bucket's, and writes those that are missing or wrong if it repairs.
+    /// Compares tiles with the bucket's. If `repair` is set, rewrites those that are missing or wrong.
     pub(super) fn check(
         &self,
         expected: &[(Tile, Vec<u8>)],
@@ -216,7 +216,7 @@ impl BucketFsck<'_> {
         let wrong = parallel::map(expected, self.threads, |(tile, bytes)| {
             let key = layout::tile(*tile);
             let seen = match look(objects, &key, bytes)? {
-                // A partial tile may be deleted once there is a full one.
+                // A partial tile may be deleted once the full one exists.
                 Seen::Missing if !tile.is_full() && tile.id.width_in(covered) == TILE_WIDTH => {
                     return Ok(None);
                 }
@@ -228,7 +228,7 @@ impl BucketFsck<'_> {
                 objects.put(&key, bytes, &headers).map_err(ChainError::from)?;
                 let after = look(objects, &key, bytes)?;
                 if after != Seen::Right {
-                    let detail = format!("expected what was just written, saw {}", after.in_words());
+                    let detail = format!("expected the bytes just written, saw {}", after.in_words());
                     return Err(StoreError::Damaged { what: key, detail });
                 }
             }
@@ -246,7 +246,7 @@ impl BucketFsck<'_> {
     }
 }
 
-/// Reads an object, and compares it.
+/// Reads an object and compares it with the expected bytes.
 fn look(objects: &dyn Objects, key: &str, expected: &[u8]) -> Result<Seen, ChainError> {
     Ok(match objects.get(key, MAX_BUNDLE_BYTES) {
         Err(BucketError::TooLarge { limit, .. }) => Seen::TooLarge(limit),
@@ -258,7 +258,7 @@ fn look(objects: &dyn Objects, key: &str, expected: &[u8]) -> Result<Seen, Chain
     })
 }
 
-/// Compares the roots where the tree passes the size of a head that is not in the bucket.
+/// Compares the roots when the tree passes the size of a head that is not in the bucket.
 fn check_passed(edge: &RightEdge, leaf_hashes: &[Hash], head: &Checkpoint) -> Result<(), ChainError> {
     let passed = head.size.get().checked_sub(edge.size().get()).and_then(|count| usize::try_from(count).ok());
     let Some(leaves) = passed.and_then(|count| leaf_hashes.get(..count)) else { return Ok(()) };
@@ -270,7 +270,7 @@ fn check_passed(edge: &RightEdge, leaf_hashes: &[Hash], head: &Checkpoint) -> Re
     Err(ChainError::Forked { key: "another head of this log".to_owned(), size: head.size, expected, seen })
 }
 
-/// An object compared with what it should be.
+/// The result of comparing an object with the expected bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
     Right,
@@ -290,14 +290,14 @@ impl Seen {
     }
 }
 
-/// The check of the index, while the entries are read.
+/// The check of the index, which runs while the entries are read.
 enum IndexCheck<'a> {
     Done(IndexSeen),
     Sum { scope: &'a IndexScope<'a>, covered: TreeSize, pointers: PointerSum },
 }
 
 impl<'a> IndexCheck<'a> {
-    /// Fetches the index: a server that appends may replace it meanwhile, so one that does not check is fetched again.
+    /// Fetches the index. The appending server may replace it meanwhile, so a failed check is repeated with a new copy.
     fn begin(fsck: &BucketFsck<'_>, scope: Option<&'a IndexScope<'a>>) -> Result<Self, StoreError> {
         let Some(scope) = scope else { return Ok(Self::Done(IndexSeen::NotChecked)) };
         for _ in 0..INDEX_FETCHES {
@@ -308,7 +308,7 @@ impl<'a> IndexCheck<'a> {
                 return Ok(Self::Sum { scope, covered, pointers: PointerSum::default() });
             }
         }
-        let seen = "expected index/manifest and runs that are what their names say, saw others or none";
+        let seen = "expected index/manifest and runs that match their names, saw wrong or missing ones";
         Ok(Self::Done(IndexSeen::Wrong(seen.to_owned())))
     }
 
@@ -335,7 +335,7 @@ impl<'a> IndexCheck<'a> {
             Ok(seen) => {
                 let (expected, seen) = (expected.count(), seen.count());
                 let detail =
-                    format!("expected {expected} pointers in the index, saw {seen}, not all the same");
+                    format!("expected {expected} pointers in the index, saw {seen}, some of them different");
                 IndexSeen::Wrong(detail)
             }
             Err(error) => IndexSeen::Wrong(error.to_string()),
@@ -343,16 +343,16 @@ impl<'a> IndexCheck<'a> {
     }
 }
 
-/// The tiles that grow out of the batches.
+/// Computes the tiles that the batches determine.
 #[derive(Default)]
 pub(super) struct Tiles {
     partial: PartialTiles,
-    /// The bundle that is not full yet.
+    /// The last, incomplete bundle.
     bundle: Vec<u8>,
 }
 
 impl Tiles {
-    /// The tiles that become full with a batch, and the partial ones of a head that ends there.
+    /// The tiles that become full with a batch, and the partial tiles if a head ends there.
     pub fn grow(&mut self, batch: &Followed, ends_head: bool) -> Vec<(Tile, Vec<u8>)> {
         let (mut tiles, size) = (Vec::new(), batch.growth.edge.size());
         let full = |id| Tile::new(id, TILE_WIDTH).expect("256 is a width");

@@ -1,6 +1,6 @@
-//! A log in a bucket: an object store with conditional writes holds the [chain](Chain) of batches, the tiles and the
-//! heads; what is on the disk is a cache. Several servers may share a log: a [lease](Lease) decides which one tries to
-//! append, and the condition on each batch's key decides which one did.
+//! A log in a bucket. An object store with conditional writes holds the [chain](Chain) of batches, the tiles and the
+//! heads; the local disk holds only a cache. Several servers can share a log. A [lease](Lease) decides which server
+//! tries to append. The conditional creation of each batch decides which server succeeds.
 
 mod backup;
 mod batch_object;

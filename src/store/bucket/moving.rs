@@ -1,8 +1,8 @@
-//! Moving a log between a directory and a bucket.
+//! Moves a log between a directory and a bucket.
 //!
-//! Wherever a log comes from must never go on as a log beside the one that was moved: two would sign different entries in the
-//! same places. A journal is set aside when the settings name the bucket. A bucket, which other servers may use at the same
-//! moment, is [sealed](super::seal): the chain itself refuses them from then on.
+//! Nothing may append to the old copy after the move: two copies would sign different entries at the same indices. A
+//! move into a bucket sets the journal aside once the settings name the bucket. A move out of a bucket, which other
+//! servers may be using, [seals](super::seal) it: from then on the chain itself refuses appends.
 
 mod to_bucket;
 mod to_directory;
@@ -28,20 +28,20 @@ use crate::store::{EntrySource, ExportError, Layout, StoreError, read_signed};
 pub use to_bucket::{MoveToBucket, MovedToBucket};
 pub use to_directory::{MoveToDirectory, MovedToDirectory, finish_move, is_moving};
 
-/// The lease of a move, in seconds: it reads and writes for long without asking whether it still has it.
+/// Length of a move's lease, in seconds. A move reads and writes for longer than a server before it checks its lease.
 const LEASE_SECONDS: u32 = 10;
 
-/// Why a log was not moved. It is where it was, unless the same command says otherwise; that command again goes on.
+/// Why a log was not moved. Repeating the command resumes the move.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MoveError {
-    /// The log, the bucket or the directory failed, or does not check.
+    /// The log, the bucket or the directory failed or is damaged.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The bucket has another log, or none.
+    /// The bucket has another log, or no log.
     #[error(transparent)]
     Make(#[from] MakeError),
-    /// The log has no head that may be shown.
+    /// The log has no head that may be published.
     #[error(transparent)]
     Head(ExportError),
     /// A server uses the bucket.
@@ -52,27 +52,27 @@ pub enum MoveError {
     Served {
         /// The bucket and the prefix.
         store: String,
-        /// The server's address, if it said so.
+        /// The server's address, if it stated one.
         holder: Option<String>,
     },
-    /// The bucket has entries that the directory has not.
+    /// The bucket has entries that the directory lacks.
     #[error("{store} has other entries: expected at most {expected}, saw {seen}")]
     OtherEntries {
         /// The bucket and the prefix.
         store: String,
         /// The directory's size and root.
         expected: String,
-        /// The bucket's.
+        /// The bucket's size and root.
         seen: String,
     },
-    /// The log was moved away from the bucket, by another move than this one.
+    /// Another move has moved the log away from the bucket.
     #[error(
         "the log in {store} was moved away at tree size {size}, and not to this directory: a bucket that was left takes no log again"
     )]
     Left {
         /// The bucket and the prefix.
         store: String,
-        /// The size of the tree then.
+        /// The tree size at which it was moved.
         size: TreeSize,
     },
 }
@@ -95,7 +95,8 @@ impl From<DiskError> for MoveError {
     }
 }
 
-/// Takes the lease, so that servers stand by while the log moves. It is courtesy to them, and tells of those that run.
+/// Takes the lease, which detects a running server and makes the others stand by while the log moves. The move's safety
+/// does not depend on it.
 ///
 /// # Errors
 /// [`MoveError::Served`] if a server renews it.
@@ -104,7 +105,7 @@ fn take_lease(objects: &Arc<dyn Objects>, writer: WriterId) -> Result<LeaseKeepe
     let begun = Instant::now();
     let mut seen = None;
     while let Decision::Wait(until) = lease.step(objects.as_ref(), true, Instant::now)? {
-        // Whoever renews it in the meantime is alive.
+        // A server that renews the lease is alive.
         let is_renewed = seen.is_some_and(|seen| seen != until);
         if is_renewed || begun.elapsed() > Duration::from_secs(MAX_SECONDS.into()) * 2 {
             let holder = lease.holder().map(str::to_owned);
@@ -118,12 +119,12 @@ fn take_lease(objects: &Arc<dyn Objects>, writer: WriterId) -> Result<LeaseKeepe
     keeper.map_err(|error| DiskError::io("start", "the thread of the lease")(error).into())
 }
 
-/// Sets aside a journal that is left in the directory of a log in a bucket: a move was cut short, or somebody changed the
-/// settings. The bucket must have all that the journal's log has signed. Returns the directory that it is in; `None` if there
-/// is no journal.
+/// Sets aside a journal in the directory of a log in a bucket, which remains after an interrupted move or a change of
+/// the settings by hand. The bucket must have everything that the journal's log has signed. Returns the directory that
+/// holds the journal afterwards; `None` if there is no journal.
 ///
 /// # Errors
-/// [`StoreError`]; [`ChainError::RolledBack`] if the bucket has less.
+/// [`StoreError`]; [`ChainError::RolledBack`] if the bucket has less than the log has signed.
 pub fn set_journal_aside(
     io: &dyn DiskIo,
     dir: &Path,
@@ -153,16 +154,16 @@ pub fn set_journal_aside(
     Ok(set_aside(io, dir)?)
 }
 
-/// Throws away the cache of a server of a log in a bucket. The next start makes it anew.
+/// Deletes the cache of a server of a log in a bucket. The next start rebuilds it.
 ///
 /// # Errors
-/// [`StoreError::Disk`] while it is served.
+/// [`StoreError::Disk`], also while a server uses the directory.
 pub fn discard_cache(dir: &Path) -> Result<(), StoreError> {
     let _lock = DirLock::acquire(&Layout::new(dir).lock())?;
     Ok(discard_derived(dir)?)
 }
 
-/// Everything in a bucket, for readers without a cache.
+/// All entries in a bucket, for readers without a cache.
 fn entries_in(objects: Arc<dyn Objects>, origin: &Origin, threads: usize) -> BucketEntries {
     BucketEntries {
         objects,
@@ -174,7 +175,7 @@ fn entries_in(objects: Arc<dyn Objects>, origin: &Origin, threads: usize) -> Buc
     }
 }
 
-/// The entries of a log in a bucket, for a repair of a log in a directory, or a restore.
+/// The entries of a log in a bucket, as a source for repairing or restoring a log in a directory.
 pub struct BucketSource(BucketEntries);
 
 impl BucketSource {

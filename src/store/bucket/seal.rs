@@ -56,7 +56,7 @@ impl Seal {
         }
         let (covered, checksum) = bytes.split_at(SEAL_BYTES - HASH_BYTES);
         if checksum != Hash::digest(covered).as_bytes() {
-            let expected = "the SHA-256 of everything before as its last 32 bytes";
+            let expected = "the SHA-256 of all preceding bytes as its last 32 bytes";
             return malformed(expected.to_owned(), "another".to_owned());
         }
         let mut rest = &covered[MAGIC.len()..];

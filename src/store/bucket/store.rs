@@ -1,4 +1,4 @@
-//! A log in a bucket, behind the contract of stores.
+//! The [`Store`] implementation for a log in a bucket.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,40 +27,41 @@ use crate::store::derived::{
 };
 use crate::store::{Batch, Layout, OpenOptions, Staged, Store, StoreError, StoreReader, Turn};
 
-/// Time after which partial tiles are written again: much less than after which `treehead store-policy` deletes them.
+/// Interval between rewrites of the partial tiles, far shorter than the expiry that `treehead store-policy` sets.
 const REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A log in a bucket: the chain of batches there, and tree and index in a directory that can be lost.
+/// A log in a bucket: the chain of batches in the bucket, and a disposable local directory with the tree and the index.
 pub struct BucketStore {
     layout: Layout,
     options: BucketOptions,
     reader: Arc<Reader<BucketEntries>>,
     chain: Chain,
     writer: Option<Writer>,
-    /// The tiles of a head of this size are in the bucket.
+    /// The bucket has all tiles for a head of this size.
     tiled: TreeSize,
-    /// Writes full tiles before a head needs them.
+    /// Uploads full tiles before a head needs them.
     uploader: TileUploader,
     lease: Option<Arc<LeaseKeeper>>,
-    /// Since when nothing can be appended here.
+    /// The time since which this process has been unable to append; `None` while it can.
     unsound: Option<Instant>,
-    /// Unset once a cache was filled from tiles and index in the bucket: should it not check, the batches are read.
+    /// Whether an empty cache may be loaded from the tiles and the index in the bucket. Cleared after the first load,
+    /// so that a cache which fails its checks is rebuilt from the batches instead.
     may_load: bool,
-    /// When the partial tiles of the heads are written again.
+    /// Time of the next rewrite of the heads' partial tiles.
     refresh: Instant,
-    /// Set while this process appends.
+    /// True while this process appends.
     appends: Arc<AtomicBool>,
     _index_uploader: IndexUploader,
-    /// Last field: dropped after everything that writes.
+    /// The last field, so that it drops after everything that writes.
     _lock: DirLock,
 }
 
 impl BucketStore {
-    /// Opens the log with its cache in `dir`, which may be empty, and takes in all batches.
+    /// Opens the log with its cache in `dir`, which may be empty, and applies all batches in the bucket.
     ///
     /// # Errors
-    /// [`StoreError`], for instance if another process holds the directory, the bucket can't be reached, or it has less
-    /// than the cache is made of.
+    /// [`StoreError`], for instance if another process holds the directory, if the bucket is unreachable, or if it has
+    /// fewer batches than the cache covers.
     pub fn open(dir: &Path, options: BucketOptions) -> Result<Self, StoreError> {
         let layout = Layout::new(dir);
         fs::create_dir_all(dir).map_err(DiskError::io("create", dir))?;
@@ -78,7 +79,7 @@ impl BucketStore {
         };
         let keys = options.open.log_key.iter().cloned().collect();
         let chain = ChainOptions::new(options.objects.clone(), origin, keys, options.writer);
-        // The heads first: they say how much there is at least.
+        // Read the heads first: they give a lower bound on the size of the log.
         let chain = Chain::open(chain, RightEdge::default(), |_| Ok::<_, StoreError>(Hash::EMPTY_ROOT))?;
         let reader = Arc::new(Reader::new(entries, options.open.describe.clone()));
         let appends = Arc::<AtomicBool>::default();
@@ -106,19 +107,19 @@ impl BucketStore {
         Ok(store)
     }
 
-    /// The lease, for metrics; it is given up when the store is dropped.
+    /// The lease, for metrics. Dropping the store releases it.
     #[must_use]
     pub fn lease(&self) -> Option<Weak<LeaseKeeper>> {
         self.lease.as_ref().map(Arc::downgrade)
     }
 
-    /// Asks for the lease: a log that is not caught up would only keep others from appending.
+    /// Starts to ask for the lease, once the cache has caught up. A server that asked earlier would only block the
+    /// others.
     fn start_lease(&mut self) -> Result<(), StoreError> {
         let BucketOptions { objects, writer, address, lease_seconds, .. } = &self.options;
         let Some(seconds) = lease_seconds else { return Ok(()) };
         let lease = Lease::new(*writer, address.clone(), *seconds);
-        // An answer that comes when the lease has run out is of no use, and one that never comes must not keep this server
-        // from taking over.
+        // An answer is useless after the lease has expired, and a request that hangs must not delay a takeover.
         let objects = objects.within(lease.length()).unwrap_or_else(|| objects.clone());
         let keeper = LeaseKeeper::start(lease, objects, true);
         self.lease = Some(Arc::new(keeper.map_err(DiskError::io("start", "the thread of the lease"))?));
@@ -128,7 +129,7 @@ impl BucketStore {
     fn recover(&mut self) -> Result<(), StoreError> {
         self.may_load = true;
         let (layout, io) = (self.layout.clone(), self.options.open.io.clone());
-        // sled may panic on pages that it did not expect, and not only while it opens.
+        // sled may panic on damaged pages, also after it has opened.
         let mut catch_up = || {
             catch_unwind(AssertUnwindSafe(|| self.catch_up())).unwrap_or_else(|_| {
                 Err(StoreError::TreeDamaged { detail: "sled panicked while it was read".to_owned() })
@@ -137,7 +138,8 @@ impl BucketStore {
         let mut attempts = 1;
         let caught_up = loop {
             match catch_up() {
-                // The cache, what was made of tiles and index in the bucket, what was made of batches.
+                // Three attempts: the existing cache, a cache from the bucket's tiles and index, a cache from the
+                // batches.
                 Err(error) if attempts < 3 => {
                     let Some(why) = tree_fault(&error) else { return Err(error) };
                     tracing::warn!(%why, "rebuilding the tree from the bucket");
@@ -154,13 +156,13 @@ impl BucketStore {
         Ok(())
     }
 
-    /// Opens the cache, and takes in the batches that it lacks.
+    /// Opens the cache and applies the batches that it lacks.
     fn catch_up(&mut self) -> Result<Recovered, StoreError> {
         let OpenOptions { io, cache_bytes, .. } = &self.options.open;
         let Opened { db, tree: tree_rows } =
             self.layout.sled_dir(io.clone()).open(*cache_bytes, Opened::new)?;
         if Tree::empty(tree_rows.clone()).cursor()?.is_none() {
-            // Rows without a cursor are left of a start that was cut short.
+            // An interrupted start leaves rows without a cursor.
             tree_rows.clear()?;
             if std::mem::take(&mut self.may_load) {
                 self.load_cold(&tree_rows)?;
@@ -170,7 +172,7 @@ impl BucketStore {
         let entries = self.reader.entries();
         let tree = Tree::empty(tree_rows).keeping_partial();
         let (tree, _) = tree.open(|tree, cursor| tree.partial_leaves(cursor.size))?;
-        // Also compares the cache with the bucket.
+        // This also compares the cache with the bucket.
         self.chain.restart(tree.peaks(), root_at(&tree))?;
         let (begin, target) = (self.covered(), self.covered());
         entries.tail.restart(begin);
@@ -189,7 +191,7 @@ impl BucketStore {
             progress(done, total);
             Ok((Vec::new(), Place::default()))
         })?;
-        // The index's manifest outlives a power cut.
+        // The index may be ahead of the tree: its manifest survives a power cut that the tree's last rows do not.
         let indexed = index.indexed().size;
         if indexed > tree.peaks().size() {
             let expected = format!("batches up to tree size {indexed}, which the local index covers");
@@ -200,7 +202,7 @@ impl BucketStore {
         Ok(Recovered { rows, index, tree, db })
     }
 
-    /// Fills an empty cache from tiles and index in the bucket, or leaves it empty.
+    /// Loads an empty cache from the tiles and the index in the bucket. Leaves it empty if they fail their checks.
     fn load_cold(&self, tree_rows: &sled::Tree) -> Result<(), StoreError> {
         let heads = HeadKind::ALL.into_iter().filter_map(|kind| Some(&self.chain.head(kind)?.head));
         let Some(head) = heads.max_by_key(|head| head.size) else { return Ok(()) };
@@ -224,7 +226,7 @@ impl BucketStore {
         sizes.max().unwrap_or_default()
     }
 
-    /// The tiles of the heads in the bucket are there, too.
+    /// Records that the bucket has the tiles of its heads: tiles precede heads.
     fn note_tiles(&mut self) {
         self.tiled = self.tiled.max(self.covered());
         self.reader.entries().tail.release(self.tiled);
@@ -235,7 +237,7 @@ impl BucketStore {
         self.writer.as_mut().filter(|writer| writer.failed.is_none()).ok_or(StoreError::Reloading)
     }
 
-    /// Sets the step that failed, until [`succeeded`](Self::succeeded).
+    /// Marks `failed` as the failed step until [`succeeded`](Self::succeeded) clears it.
     fn begin(&mut self, failed: Failed) -> Result<&mut Writer, StoreError> {
         let is_damaged = self.reader.entries().tree_damaged.swap(false, Ordering::Relaxed);
         let writer = self.writer()?;
@@ -253,7 +255,7 @@ impl BucketStore {
         self.writer.iter_mut().for_each(|writer| writer.failed = None);
     }
 
-    /// Notes how a step failed, so that a reload makes it good.
+    /// Records how a step failed, so that a reload knows what to repair.
     fn failed(&mut self, error: &StoreError) {
         let Some(writer) = self.writer.as_mut().filter(|_| !matches!(error, StoreError::Overtaken { .. }))
         else {
@@ -266,14 +268,14 @@ impl BucketStore {
         };
     }
 
-    /// Makes a batch of the chain readable.
-    fn take_in(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    /// Applies a batch of the chain to the cache, which makes it readable.
+    fn ingest(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let reader = self.reader.clone();
         let writer = self.begin(Failed::Apply)?;
         reader.entries().tail.push(batch.first.get(), batch.entries.iter().map(Vec::as_slice));
         let applied = writer.rows.apply(&batch.growth, &[], Place::default()).map_err(StoreError::from);
         if let Err(e) = applied.and_then(|()| writer.index.push(IndexRows::of(batch))) {
-            // sled does not always name the cause. The disk does.
+            // sled does not always report a full disk as such, so ask the disk.
             let room = self.layout.check_room(self.options.open.io.as_ref());
             return Err(room.err().map_or(e, StoreError::from));
         }
@@ -281,28 +283,28 @@ impl BucketStore {
         Ok(())
     }
 
-    /// Takes in what follows on the chain.
-    fn take_in_all(&mut self) -> Result<(), StoreError> {
+    /// Applies all further batches of the chain.
+    fn ingest_all(&mut self) -> Result<(), StoreError> {
         loop {
             let reader = self.reader.clone();
             let mut batches = ChainReader::new(&mut self.chain, reader.entries(), TreeSize::ZERO);
             let Some(followed) = batches.next_batch()? else { break };
             let batch = followed.into_batch(&self.options.open.describe);
-            self.take_in(&batch)?;
+            self.ingest(&batch)?;
         }
         self.note_tiles();
         Ok(())
     }
 
-    /// Begins again with what the tree has, after a request that failed.
+    /// Resumes from the tree in the cache after a failed request.
     fn restart(&mut self) -> Result<(), StoreError> {
         let views = self.reader.views()?;
         self.chain.restart(views.tree.peaks(), root_at(&views.tree))?;
         self.succeeded();
-        self.take_in_all()
+        self.ingest_all()
     }
 
-    /// Reads the heads. Batches come after that: then all heads are over batches that are there.
+    /// Reads the heads. The caller reads the batches afterwards, and so finds every batch that these heads cover.
     fn follow_heads(&mut self) -> Result<(), StoreError> {
         let views = self.reader.views()?;
         self.chain.read_head(HeadKind::Published, root_at(&views.tree))?;
@@ -313,13 +315,13 @@ impl BucketStore {
         Ok(())
     }
 
-    /// The key of the head that the log signs.
+    /// The head that the log itself replaces when it signs.
     const fn signed_kind(&self) -> HeadKind {
         if self.options.has_witnesses { HeadKind::Signed } else { HeadKind::Published }
     }
 
-    /// Writes the partial tiles of the heads in the bucket again: rules of the bucket delete old ones, and a quiet log's are
-    /// old and needed all the same.
+    /// Rewrites the partial tiles of the heads in the bucket. The bucket's lifecycle rule deletes old partial tiles,
+    /// and a quiet log still needs its old ones.
     fn refresh_partial(&self) -> Result<(), StoreError> {
         let views = self.reader.views()?;
         let BucketOptions { objects, threads, .. } = &self.options;
@@ -332,19 +334,19 @@ impl BucketStore {
         Ok(())
     }
 
-    /// Writes the tiles of a head, and then the head.
+    /// Writes the tiles of a head, then the head.
     fn replace_head(&mut self, kind: HeadKind, note: &[u8]) -> Result<(), StoreError> {
         self.begin(Failed::Request)?;
         let views = self.reader.views()?;
-        // The chain refuses what can't be parsed.
+        // The chain rejects a note that does not parse.
         let size = checkpoint::read_unverified(note).map_or(TreeSize::ZERO, |(head, _)| head.size);
         if size <= views.tree.peaks().size() {
-            // TILES. A crash leaves some of them, which nobody asks for before there is a head that covers them, and
-            // which the next server writes again.
+            // TILES. A crash leaves some of them. Nobody reads them before a head covers them, and the next server
+            // rewrites them.
             self.uploader.finish(&views.tree, size, tiles::growth(self.tiled, size))?;
             self.tiled = self.tiled.max(size);
         }
-        // HEAD. A crash leaves the old one or the new one.
+        // HEAD. A crash leaves the old head or the new one.
         let replaced = self.chain.replace_head(kind, note, root_at(&views.tree))?;
         self.note_tiles();
         self.succeeded();
@@ -360,11 +362,11 @@ impl BucketStore {
 }
 
 impl Drop for BucketStore {
-    /// Closes sled, so that the next opening need not ask what a power cut took of it.
+    /// Closes sled cleanly, so that the next start can trust it even after a power cut.
     fn drop(&mut self) {
         let doubtful = [Some(Failed::Apply), Some(Failed::Check)];
         let failed = self.writer.as_ref().is_none_or(|writer| doubtful.contains(&writer.failed));
-        self.writer = None; // its threads write what waits
+        self.writer = None; // its threads write what is queued
         self.uploader.discard();
         let Ok(views) = self.reader.views() else { return };
         if failed {
@@ -386,7 +388,7 @@ impl Store for BucketStore {
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
-        // Witnesses may have come or gone since the last head was signed.
+        // Witnesses may have been added or removed since the last head was signed.
         let other = if self.options.has_witnesses { HeadKind::Published } else { HeadKind::Signed };
         let heads = [other, self.signed_kind()].map(|kind| self.chain.head(kind));
         Some(heads.into_iter().flatten().max_by_key(|head| head.head.size)?.note.clone())
@@ -412,8 +414,9 @@ impl Store for BucketStore {
     }
 
     fn apply(&mut self, batch: &Batch, _: Staged) -> Result<(), StoreError> {
-        self.take_in(batch)?;
-        // The batch is in the bucket, so whoever signs it next needs these tiles. A crash leaves some of them.
+        self.ingest(batch)?;
+        // The batch is in the bucket, so the next head needs these tiles, whichever server signs it. A crash leaves
+        // some of them.
         self.uploader.begin(self.tiled, batch.growth.edge.size());
         Ok(())
     }
@@ -442,19 +445,19 @@ impl Store for BucketStore {
         self.reader.undamaged()?;
         let failed = self.writer.as_ref().and_then(|writer| writer.failed);
         if self.writer.is_some() && matches!(failed, None | Some(Failed::Request)) {
-            // The tree in memory is that of batches that are in the bucket, so reads go on meanwhile.
+            // The tree in memory covers only batches that are in the bucket, so reads continue meanwhile.
             return self.restart().inspect_err(|error| self.failed(error));
         }
         if failed.is_some() {
             self.layout.check_room(self.options.open.io.as_ref())?;
         }
-        // The writer's threads are joined and sled closed before they are opened again. Readers are told meanwhile that
-        // the tree is being reloaded.
+        // Join the writer's threads and close sled before reopening. Meanwhile readers get the error that the tree is
+        // being reloaded.
         self.writer = None;
         self.uploader.discard();
         self.reader.show(None);
         if failed == Some(Failed::Check) {
-            tracing::warn!("the tree in sled does not check; making it anew");
+            tracing::warn!("the tree in sled is damaged; rebuilding it from the bucket");
             discard(&self.layout, self.options.open.io.clone())?;
         }
         self.recover()
@@ -466,13 +469,13 @@ impl Store for BucketStore {
 
     fn follow(&mut self) -> Result<(), StoreError> {
         self.begin(Failed::Request)?;
-        self.follow_heads().and_then(|()| self.take_in_all()).inspect_err(|error| self.failed(error))
+        self.follow_heads().and_then(|()| self.ingest_all()).inspect_err(|error| self.failed(error))
     }
 
     fn turn(&mut self) -> Result<Turn, StoreError> {
         let now = Instant::now();
         if let Some(lease) = &self.lease {
-            // A process that can't append, because its disk is full or damaged, keeps nobody else from it.
+            // A process that can't append, because its disk is full or damaged, must not keep the lease.
             let is_sound =
                 self.reader.undamaged().is_ok() && self.writer.as_ref().is_some_and(|w| w.failed.is_none());
             let since = self.unsound.take().unwrap_or(now);
@@ -484,7 +487,7 @@ impl Store for BucketStore {
         if turn == Turn::Hold && self.refresh <= now {
             self.refresh = now + REFRESH;
             if let Err(error) = self.refresh_partial() {
-                tracing::warn!(%error, "partial tiles were not written again; trying later");
+                tracing::warn!(%error, "could not rewrite the partial tiles; will retry in an hour");
                 self.refresh = now + REFRESH / 24;
             }
         }

@@ -1,4 +1,4 @@
-//! The tiles and bundles of a head, which are in the bucket before the head is.
+//! The tiles and bundles of a head. The bucket has all of them before it has the head.
 
 use super::layout::IMMUTABLE;
 use super::{ChainError, layout, parallel};
@@ -7,14 +7,14 @@ use crate::merkle::{Hash, RightEdge, TILE_WIDTH, Tile, TileId, TileReader, TreeS
 use crate::store::StoreError;
 use crate::store::derived::{EntryStorage, Tree};
 
-/// Levels that a tree below 2^63 leaves has tiles at.
+/// Number of tile levels in a tree of less than 2^63 leaves.
 const LEVELS: u8 = 8;
 
-/// Headers of partial tiles: the tag lets a rule of the bucket delete them when they are old.
+/// Headers of partial tiles. The tag lets a lifecycle rule delete old ones.
 pub const PARTIAL: Headers = Headers { tagging: Some("treehead=partial"), ..IMMUTABLE };
 
-/// The tiles and bundles that a head of `to` leaves has, and one of `from` leaves does not: the full ones that grew full
-/// and the partial ones of the new size. Lowest level first, bundles last.
+/// The tiles and bundles that a head of `to` leaves needs and a head of `from` leaves does not have: those that have
+/// become full, and the partial ones of the new size. The lowest level comes first, bundles come last.
 pub fn growth(from: TreeSize, to: TreeSize) -> Vec<Tile> {
     let mut tiles = Vec::new();
     let mut add = |level: u8, id: &dyn Fn(u64) -> TileId| {
@@ -37,11 +37,11 @@ pub fn partial(size: TreeSize) -> Vec<Tile> {
     hashes.chain([TileId::Entries { index: at(0) }]).filter_map(|id| Tile::in_tree(id, size)).collect()
 }
 
-/// Writes tiles and bundles of the tree, several at once. They are functions of the entries: whoever writes one writes the
-/// same bytes, so nothing is asked before.
+/// Writes tiles and bundles of the tree, several at once. Their bytes depend only on the entries, so every writer
+/// writes the same bytes and the writes are unconditional.
 ///
 /// # Errors
-/// [`StoreError`]; some of them may be written.
+/// [`StoreError`]; some of the tiles may have been written.
 pub fn upload(
     objects: &dyn Objects,
     tree: &Tree,
@@ -53,7 +53,7 @@ pub fn upload(
     parallel::map(tiles, threads, write).map(drop)
 }
 
-/// Makes a tile or bundle of the tree.
+/// Computes the bytes of a tile or bundle of the tree.
 ///
 /// # Errors
 /// [`StoreError`] if the tree or the entries can't be read.
@@ -67,14 +67,14 @@ pub fn bytes(tree: &Tree, entries: &impl EntryStorage, tile: &Tile) -> Result<Ve
 /// Writes a tile or bundle.
 ///
 /// # Errors
-/// The bucket's.
+/// [`StoreError::Chain`] if the bucket fails.
 pub fn put(objects: &dyn Objects, tile: &Tile, bytes: &[u8]) -> Result<(), StoreError> {
     let headers = if tile.is_full() { IMMUTABLE } else { PARTIAL };
     objects.put(&layout::tile(*tile), bytes, &headers).map_err(ChainError::from)?;
     Ok(())
 }
 
-/// Reads a tile, and compares a full one with the hash above it: nobody can mend a wrong one in the caches of the world.
+/// Reads a tile, and compares a full one with the hash above it. A wrong tile in public caches could not be corrected.
 fn checked_tile(tree: &Tree, tile: Tile) -> Result<Vec<Hash>, StoreError> {
     let hashes = tree.read_tiles(&[tile])?.remove(0);
     if tile.is_full() {

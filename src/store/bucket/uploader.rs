@@ -1,8 +1,8 @@
-//! Writes full tiles and bundles in the background, ahead of the head that needs them.
+//! Uploads full tiles and bundles in the background, before a head needs them.
 //!
-//! They are functions of batches that are in the bucket, so they are right whenever they arrive, also after another server
-//! has taken over. A head counts on none of them but those that the bucket has acknowledged: it waits for what is under
-//! way, and writes the others itself.
+//! Their bytes depend only on batches that are already in the bucket, so a late upload is correct even after another
+//! server has taken over. A head relies only on tiles that the bucket has acknowledged: it waits for the uploads in
+//! flight, and writes the remaining tiles itself.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,17 +16,17 @@ use crate::merkle::{Tile, TreeSize};
 use crate::store::StoreError;
 use crate::store::derived::{Reader, Tree};
 
-/// Most tiles that wait. The head that needs the others writes them.
+/// Longest queue, in tiles. The head that needs further tiles writes them itself.
 const MOST_QUEUED: usize = 4_096;
 
-/// The threads that write tiles in the background.
+/// The threads that upload tiles in the background.
 pub struct TileUploader {
     shared: Arc<Shared>,
-    /// Requests at once. With fewer than two, nothing is written in the background.
+    /// Concurrent requests. Below two, there are no background uploads.
     at_once: usize,
-    /// Started with the first tile: a server that stands by needs none.
+    /// Started with the first tile, because a standby needs no threads.
     threads: Vec<JoinHandle<()>>,
-    /// All full tiles of a tree of this size were queued, or belong to a head that is in the bucket.
+    /// All full tiles of a tree of this size were queued, or belong to a head in the bucket.
     queued: TreeSize,
 }
 
@@ -34,9 +34,9 @@ struct Shared {
     objects: Arc<dyn Objects>,
     reader: Arc<Reader<BucketEntries>>,
     state: Mutex<State>,
-    /// Signalled when a tile was queued, and when the threads are to end.
+    /// Signalled when a tile is queued, and when the threads should stop.
     work: Condvar,
-    /// Signalled when nothing is queued or under way any more.
+    /// Signalled when nothing is queued or in flight.
     idle: Condvar,
 }
 
@@ -44,21 +44,21 @@ struct Shared {
 struct State {
     queue: VecDeque<(Tile, TreeSize)>,
     under_way: usize,
-    /// Tiles that the bucket has acknowledged, and the size of the tree when they were queued.
+    /// Tiles that the bucket has acknowledged, with the tree size at which each was queued.
     written: BTreeMap<Tile, TreeSize>,
     stopped: bool,
 }
 
 impl TileUploader {
-    /// Starts no thread yet.
+    /// Makes an uploader that has no threads yet.
     pub fn new(objects: Arc<dyn Objects>, reader: Arc<Reader<BucketEntries>>, at_once: usize) -> Self {
         let (state, work, idle) = (Mutex::default(), Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { objects, reader, state, work, idle });
         Self { shared, at_once, threads: Vec::new(), queued: TreeSize::ZERO }
     }
 
-    /// Begins to write the full tiles of an applied tree of `size` leaves, of which those of a head of `tiled` leaves are in
-    /// the bucket.
+    /// Queues the full tiles of the applied tree of `size` leaves, except those that the bucket already has for a head
+    /// of `tiled` leaves.
     pub fn begin(&mut self, tiled: TreeSize, size: TreeSize) {
         self.queued = self.queued.max(tiled);
         let grown: Vec<Tile> =
@@ -76,7 +76,7 @@ impl TileUploader {
         self.shared.work.notify_all();
     }
 
-    /// Returns false if the system has no thread to spare, not even one. Then heads write their tiles themselves.
+    /// Returns false if not even one thread can be started. Heads then write all their tiles themselves.
     fn start_threads(&mut self) -> bool {
         while self.threads.len() < self.at_once {
             let (shared, thread) = (self.shared.clone(), Builder::new().name("tiles".to_owned()));
@@ -86,11 +86,11 @@ impl TileUploader {
         !self.threads.is_empty()
     }
 
-    /// Waits for the tiles that are queued or under way, and writes those of `tiles` that were not written all the same. They
-    /// are tiles of `tree` at `size` leaves.
+    /// Waits for the queued and in-flight tiles, then writes each of `tiles` that is still missing. `tiles` belong to
+    /// `tree` at `size` leaves.
     ///
     /// # Errors
-    /// [`StoreError`]; those that were written need not be written again.
+    /// [`StoreError`]. A retry skips the tiles that the background threads have written.
     pub fn finish(&self, tree: &Tree, size: TreeSize, tiles: Vec<Tile>) -> Result<(), StoreError> {
         if tiles.is_empty() {
             return Ok(());
@@ -111,12 +111,12 @@ impl TileUploader {
         parallel::map(&left, self.at_once, write).map(drop)
     }
 
-    /// Forgets the tiles of a head of this size, which are all in the bucket.
+    /// Forgets the tiles of a head of this size: the bucket has them all.
     pub fn release(&self, tiled: TreeSize) {
         self.shared.lock().written.retain(|_, size| *size > tiled);
     }
 
-    /// Forgets what is queued, and waits for what is under way: the tree is about to be opened anew.
+    /// Drops the queue and waits for the uploads in flight, because the tree is about to be reopened.
     pub fn discard(&self) {
         let mut state = self.shared.lock();
         state.queue.clear();
@@ -134,7 +134,7 @@ impl Shared {
         self.idle.wait_while(state, is_busy).expect("no panic while it is held")
     }
 
-    /// Writes one tile after the other until it is told to stop.
+    /// Writes queued tiles, one at a time, until told to stop.
     fn run(&self) {
         let mut state = self.lock();
         while !state.stopped {
@@ -144,13 +144,14 @@ impl Shared {
             };
             state.under_way += 1;
             drop(state);
-            // sled may panic on pages that it did not expect.
+            // sled may panic on damaged pages.
             let written = catch_unwind(AssertUnwindSafe(|| self.write(&tile)));
             state = self.lock();
             state.under_way -= 1;
             match written {
                 Ok(Ok(())) => drop(state.written.insert(tile, size)),
-                // The head that needs them tries again, and says what is wrong. The others would only keep it waiting.
+                // The head that needs these tiles retries them and reports the error. The rest of the queue would only
+                // delay it.
                 Ok(Err(_)) | Err(_) => state.queue.clear(),
             }
             if state.queue.is_empty() && state.under_way == 0 {
@@ -162,21 +163,21 @@ impl Shared {
     fn write(&self, tile: &Tile) -> Result<(), StoreError> {
         let views = self.reader.views()?;
         let bytes = tiles::bytes(&views.tree, self.reader.entries(), tile)?;
-        // The tree may be opened anew meanwhile.
+        // Let the tree be reopened during the upload.
         drop(views);
         tiles::put(self.objects.as_ref(), tile, &bytes)
     }
 }
 
 impl Drop for TileUploader {
-    /// Waits for the tiles that are being written.
+    /// Waits for the uploads in flight.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.stopped = true;
         state.queue.clear();
         drop(state);
         self.shared.work.notify_all();
-        // Their panics were caught.
+        // The threads catch their own panics.
         self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }

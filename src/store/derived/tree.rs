@@ -380,7 +380,7 @@ impl TreeRows {
             return Ok(());
         }
         let (expected, seen) = (expected.count(), seen.count());
-        let detail = format!("expected {expected} pointers in the index, saw {seen}, not all the same");
+        let detail = format!("expected {expected} pointers in the index, saw {seen}, some of them different");
         Err(StoreError::TreeDamaged { detail })
     }
 

@@ -1,4 +1,4 @@
-//! The anchor of a chain, for a process that has its first entries already.
+//! The anchor of a chain: the last batch that a process already has in its cache.
 
 use super::Chain;
 use crate::bucket::MAX_LISTED;
@@ -9,7 +9,7 @@ use crate::store::bucket::chain_error::ChainError;
 use crate::store::bucket::layout::{self, BATCHES};
 
 impl Chain {
-    /// Checks that a batch in the bucket ends where the known tree ends, with its root.
+    /// Checks that a batch in the bucket ends where the known tree ends, with the same root.
     pub(super) fn check_anchor(&self) -> Result<(), ChainError> {
         let size = self.edge.size();
         let expected = || format!("a batch that ends at tree size {size} with root {}", self.edge.root());
@@ -22,7 +22,7 @@ impl Chain {
         let Some(object) = self.options.objects.get_range(&key, 0, HEAD_BYTES)? else {
             return Err(damaged("it was listed, and is missing".to_owned()));
         };
-        // A head without its checksum will do: it has to say the root that this process has computed itself.
+        // The batch's header is enough, without its checksum: its root must equal the one that this process computed.
         let head = BatchHead::parse(&object.bytes).map_err(|e| damaged(e.to_string()))?;
         if head.end() < size {
             let seen = format!("{key}, which ends at {}, as the last one before it", head.end());
@@ -35,7 +35,8 @@ impl Chain {
         Ok(())
     }
 
-    /// The first index of the last batch that begins before `size`. It holds less than [`MAX_BATCH_ENTRIES`] entries more.
+    /// The first leaf index of the last batch that begins before `size`, at most [`MAX_BATCH_ENTRIES`] entries before
+    /// it.
     fn last_batch_before(&self, size: TreeSize) -> Result<Option<LeafIndex>, ChainError> {
         let begin = size.get().checked_sub(MAX_BATCH_ENTRIES as u64 + 1).and_then(LeafIndex::new);
         let mut after = begin.map(layout::batch).unwrap_or_default();

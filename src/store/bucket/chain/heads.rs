@@ -1,4 +1,4 @@
-//! The heads over the chain: read, checked and replaced.
+//! Reads, checks and replaces the heads over the chain.
 
 use super::{ATTEMPTS, Chain, unclear};
 use crate::bucket::{BucketError, Creation, Object, Replacement, Tag};
@@ -14,8 +14,8 @@ use crate::store::bucket::layout::{self, HeadKind};
 pub enum HeadReplaced {
     /// The head is durable.
     Done,
-    /// There is another head of the same chain, which [`Chain::head`] has: a larger one, one of the same size with other
-    /// signatures, or a smaller one that somebody put in the place of the one that this process knew.
+    /// The bucket has another head of the same chain, which [`Chain::head`] returns: a larger one, one of the same size
+    /// with other signatures, or a smaller one that replaced the head that this process knew.
     Overtaken,
 }
 
@@ -26,10 +26,10 @@ pub(super) struct KnownHead {
 }
 
 impl Chain {
-    /// Reads a head. Returns true if it is another than the known one.
+    /// Reads a head. Returns true if it differs from the known one.
     ///
     /// # Errors
-    /// [`ChainError::RolledBack`] if it is smaller than the known one, [`ChainError::HeadDamaged`],
+    /// [`ChainError::RolledBack`] if the head is smaller than the known one, [`ChainError::HeadDamaged`],
     /// [`ChainError::HeadMissing`], [`ChainError::Forked`], the bucket's errors and those of `root_at`.
     pub fn read_head<E: From<ChainError>>(
         &mut self,
@@ -42,13 +42,13 @@ impl Chain {
         Ok(is_new)
     }
 
-    /// Replaces the [known head](Self::head) by a later one of this chain. All tiles of the new one have to be in the
-    /// bucket before. `root_at` is as for [`open`](Self::open).
+    /// Replaces the [known head](Self::head) with a later one of this chain. The bucket must already have all tiles of
+    /// the new head. `root_at` is as for [`open`](Self::open).
     ///
     /// # Errors
-    /// [`ChainError::Forked`] and [`ChainError::HeadDamaged`] if the head in the bucket, or the new one, is not one of this
-    /// chain; [`ChainError::RolledBack`] if the one in the bucket is smaller than it was; [`ChainError::Unclear`] if the
-    /// new one may be durable, now or later; the bucket's errors and those of `root_at`.
+    /// [`ChainError::Forked`] and [`ChainError::HeadDamaged`] if the head in the bucket, or the new one, is not a head
+    /// of this chain; [`ChainError::RolledBack`] if the head in the bucket is smaller than the known one;
+    /// [`ChainError::Unclear`] if the new head is or may become durable; the bucket's errors and those of `root_at`.
     pub fn replace_head<E: From<ChainError>>(
         &mut self,
         kind: HeadKind,
@@ -56,14 +56,14 @@ impl Chain {
         root_at: impl Fn(TreeSize) -> Result<Hash, E>,
     ) -> Result<HeadReplaced, E> {
         let key = kind.as_str();
-        // 1. CHECK. Nothing is shown to the world that is not on the chain, whoever asks for it.
+        // 1. CHECK that the new head is on the chain, before anybody can read it.
         let new = self.parse_head(kind, note.to_vec())?;
         if new.head.size > self.edge.size() {
             let seen = format!("a head of {} leaves over batches up to {}", new.head.size, self.edge.size());
             return Err(ChainError::HeadDamaged { key: key.to_owned(), detail: seen }.into());
         }
         self.check_root(kind, &new.head, &root_at)?;
-        // 2. LOOK, after an unclear answer: what it was about may be there.
+        // 2. LOOK, after an unclear answer: the earlier write may have succeeded.
         if !self.is_head_known[kind as usize]
             && let Some(outcome) = self.look_for(kind, &new, &root_at)?
         {
@@ -76,8 +76,8 @@ impl Chain {
                 return Ok(HeadReplaced::Overtaken);
             }
             self.is_head_known[kind as usize] = false;
-            // 3. REPLACE. A crash leaves the old head or the new one. The new one covers durable batches and tiles, so it
-            // does no harm even if it comes late: the tag lets it replace the old one only.
+            // 3. REPLACE. A crash leaves the old head or the new one. A late write is harmless: the new head covers durable
+            // batches and tiles, and the tag lets it replace only the old head.
             let replaced = match known {
                 Some(known) => self.options.objects.replace(key, note, &known.tag, &layout::HEAD),
                 None => self.options.objects.create(key, note, &layout::HEAD).map(|created| match created {
@@ -91,7 +91,7 @@ impl Chain {
                     return Ok(HeadReplaced::Done);
                 }
                 Ok(Replacement::Stale | Replacement::Missing) => {
-                    "the bucket has another".clone_into(&mut detail);
+                    "the bucket has another head".clone_into(&mut detail);
                 }
                 Err(error) if error.may_be_done() => detail = error.to_string(),
                 Err(error) => return Err(ChainError::Bucket(error).into()),
@@ -100,13 +100,13 @@ impl Chain {
             if let Some(outcome) = self.look_for(kind, &new, &root_at)? {
                 return Ok(outcome);
             }
-            // 5. AGAIN: it is the old one still.
+            // 5. AGAIN: the bucket still has the old head.
         }
         self.is_head_known[kind as usize] = false;
         Err(ChainError::Unclear { key: key.to_owned(), detail }.into())
     }
 
-    /// Reads a head that this process tries to replace by `new`. `None` if it is still the known one.
+    /// Reads a head that this process tries to replace with `new`. `None` if it is still the known one.
     fn look_for<E: From<ChainError>>(
         &mut self,
         kind: HeadKind,
@@ -134,7 +134,7 @@ impl Chain {
         })
     }
 
-    /// Checks the heads that cover some of the new leaves and no more.
+    /// Checks the heads whose sizes lie within the new leaves.
     pub(super) fn check_heads_over(&self, leaf_hashes: &[Hash]) -> Result<(), ChainError> {
         for kind in HeadKind::ALL {
             let Some(SignedHead { head, .. }) = self.head(kind) else { continue };
@@ -149,7 +149,8 @@ impl Chain {
         Ok(())
     }
 
-    /// Checks what was read under a head's key, and makes it the known head. Returns true if it is another than before.
+    /// Checks the object read under a head's key, and makes it the known head. Returns true if it differs from the
+    /// previous one.
     fn adopt<E: From<ChainError>>(
         &mut self,
         kind: HeadKind,
@@ -201,7 +202,7 @@ impl Chain {
         Ok(SignedHead { head, note })
     }
 
-    /// Checks a head against the known batches, if it is over no more than them.
+    /// Checks a head against the known batches, if they reach its size.
     pub(super) fn check_root<E: From<ChainError>>(
         &self,
         kind: HeadKind,

@@ -1,4 +1,4 @@
-//! The seal at the end of a chain whose log goes on elsewhere.
+//! Sealing a chain whose log moves away.
 
 use super::{ATTEMPTS, Chain};
 use crate::bucket::Creation;
@@ -10,18 +10,18 @@ use crate::store::bucket::seal::Seal;
 /// The outcome of [`Chain::seal`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sealed {
-    /// Nothing is ever appended behind the known chain.
+    /// The chain ends here: no server can append to it any more.
     Done,
-    /// A batch has the place: [`Chain::next_batch`] has it.
+    /// A batch has this key; [`Chain::next_batch`] returns it.
     Overtaken,
 }
 
 impl Chain {
-    /// Ends the known chain. A seal of the same mover is this one: an earlier attempt was done after all.
+    /// Seals the known chain. A seal with the same `mover` counts as this one: an earlier attempt succeeded after all.
     ///
     /// # Errors
-    /// [`ChainError::Sealed`] if another move has ended it; [`ChainError::Unclear`] if the seal may be there, now or later:
-    /// then call it again; the bucket's errors.
+    /// [`ChainError::Sealed`] if another move has sealed the chain; [`ChainError::Unclear`] if the seal is or may
+    /// become durable: then call `seal` again; the bucket's errors.
     pub fn seal(&mut self, mover: WriterId) -> Result<Sealed, ChainError> {
         let key = layout::batch(self.edge.next_index());
         let seal = Seal { origin: self.origin_hash, size: self.edge.size(), root: self.edge.root(), mover };
@@ -29,8 +29,8 @@ impl Chain {
         self.is_end_known = false;
         let mut detail = String::new();
         for _ in 0..ATTEMPTS {
-            // CREATE. From here on the chain may have ended, even after a crash or an error: the servers of this bucket
-            // refuse entries, and the move is begun again.
+            // CREATE. From here on the chain may be sealed, even after a crash or an error: the servers on this bucket
+            // refuse entries, and the operator repeats the move.
             let created = self.options.objects.create(&key, &bytes, &layout::IMMUTABLE);
             let exists = match created {
                 Ok(Creation::Created(_)) => return Ok(Sealed::Done),
@@ -59,7 +59,7 @@ impl Chain {
         Err(ChainError::Unclear { key, detail })
     }
 
-    /// The error of a chain that ends with this object, under this key, which the known chain ends at.
+    /// The error for a chain that ends with this object under the next key.
     pub(super) fn ended_by(&self, key: &str, bytes: &[u8]) -> ChainError {
         let damaged = |detail: String| ChainError::BatchDamaged { key: key.to_owned(), detail };
         let seal = match Seal::parse(bytes) {

@@ -1,4 +1,4 @@
-//! Moving a log from its directory into a bucket.
+//! Moves a log from its directory into a bucket.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,17 +33,17 @@ pub struct MoveToBucket<'a> {
     pub keys: &'a [NoteKey],
     /// The witnesses of the log, if it has any.
     pub witnesses: Option<&'a Policy>,
-    /// True if the log publishes heads without its quorum of witnesses.
+    /// True if the log publishes heads without a quorum of witnesses.
     pub publish_unwitnessed: bool,
-    /// The log's profile, as its file has it.
+    /// The log's profile, as in the file `profile`.
     pub profile: &'a str,
-    /// The bucket, below a prefix that has no other log. It was [probed](crate::bucket::probe).
+    /// The bucket, below a prefix with no other log. The caller has [probed](crate::bucket::probe) it.
     pub objects: Arc<dyn Objects>,
-    /// Requests at once.
+    /// Concurrent requests.
     pub threads: usize,
     /// The disk.
     pub io: Arc<dyn DiskIo>,
-    /// Told how many steps of how many are done.
+    /// Called with the number of steps done and their total.
     pub progress: &'a dyn Fn(u64, u64),
 }
 
@@ -52,28 +52,29 @@ pub struct MoveToBucket<'a> {
 pub struct MovedToBucket {
     /// The last head that the log signed.
     pub signed: Checkpoint,
-    /// Entries in the bucket, with those that were not signed yet.
+    /// Number of entries in the bucket, including those that no head covers yet.
     pub entries: TreeSize,
-    /// The batches that they are in.
+    /// Number of batches that hold them.
     pub batches: u64,
-    /// Tiles and bundles of the heads.
+    /// Number of tiles and bundles of the heads.
     pub tiles: u64,
-    /// The directory that the old journal and heads are in.
+    /// The directory that holds the old journal and heads.
     pub aside: Option<PathBuf>,
 }
 
-/// The log as its directory has it.
+/// The log in its directory.
 struct Source {
     /// The tree over the whole journal, with its roots at the heads' sizes.
     tree: Rehash,
     signed: SignedHead,
-    /// The head that the world reads. A log with witnesses has none before its first quorum.
+    /// The published head. A log with witnesses has none before its first quorum.
     published: Option<SignedHead>,
 }
 
 impl MoveToBucket<'_> {
-    /// Copies the log, reads all of it back, and then lets `switch` make the settings name the bucket: with that the log has
-    /// moved, and its journal is set aside. Before, the log is where it was; the same call goes on.
+    /// Copies the log and reads all of it back, then calls `switch`, which makes the settings name the bucket. That
+    /// moves the log, and `run` sets the journal aside. If `run` fails before the switch, the log remains in the
+    /// directory. Calling `run` again resumes the move.
     ///
     /// # Errors
     /// [`MoveError`].
@@ -81,25 +82,25 @@ impl MoveToBucket<'_> {
         // 1. LOCK. No server has the directory open.
         let _lock = DirLock::acquire(&Layout::new(self.dir).lock())?;
         to_directory::finish(self.io.as_ref(), self.dir)?;
-        // 2. READ the journal, all of it, also what no head covers yet: a start would sign it.
+        // 2. READ the whole journal, including entries that no head covers yet: the next start would sign them.
         let source = self.read()?;
-        // 3. NAME. A crash here leaves a bucket with a name and no log.
+        // 3. NAME. A crash here leaves a bucket with a log's name but no log.
         make::name(self.objects.as_ref(), self.origin().as_str(), self.profile)?;
         recognise(self.objects.as_ref(), self.origin().as_str(), self.profile)?;
         let writer = WriterId::random().map_err(ChainError::Randomness)?;
         let lease = take_lease(&self.objects, writer)?;
-        // 4. BATCHES. A crash in here leaves some of them; the next attempt appends the rest.
+        // 4. BATCHES. A crash here leaves some of them; the next attempt appends the rest.
         self.copy(source.tree.edge(), writer, &lease)?;
-        // 5. TILES, made of the batches as the bucket has them, and read back.
+        // 5. TILES, computed from the batches in the bucket, and read back.
         let checked = self.read_back(&source, &lease)?;
-        // 6. HEADS, the signed one first. A crash in here, or before step 8, leaves a whole copy under the directory's last
-        // head. The directory is the log; should it grow before the next attempt, the copy grows with it.
+        // 6. HEADS, the signed one first. A crash here or before step 8 leaves a complete copy under the directory's last
+        // head. The log is still in the directory. If it grows, the next attempt extends the copy.
         self.write_heads(&source, writer)?;
-        // 7. The cache begins empty: nothing of what was made from the journal is in the way.
+        // 7. CACHE. Delete the data derived from the journal, so that the bucket's cache starts empty.
         discard_derived(self.dir)?;
-        // 8. SWITCH. A crash leaves the settings as they were, or naming the bucket.
+        // 8. SWITCH. A crash leaves the old settings, or settings that name the bucket.
         switch()?;
-        // 9. ASIDE. After a crash before it, the next start does it, or the next attempt.
+        // 9. ASIDE. After a crash before this step, the next start or the next attempt does it.
         let aside = set_aside(self.io.as_ref(), self.dir)?;
         Ok(MovedToBucket {
             signed: source.signed.head,
@@ -124,7 +125,7 @@ impl MoveToBucket<'_> {
         let from = JournalToCopy::new(self.dir, self.key(), self.io.clone());
         let published = match shown_head(&from, self.keys, self.witnesses, self.publish_unwitnessed) {
             Ok(head) => Some(head),
-            // The empty tree has no quorum yet.
+            // The empty tree has no quorum of cosignatures yet.
             Err(ExportError::NeverWitnessed { .. }) if signed.head.size == TreeSize::ZERO => None,
             Err(ExportError::Store(error)) => return Err(error.into()),
             Err(error) => return Err(MoveError::Head(error)),
@@ -138,16 +139,16 @@ impl MoveToBucket<'_> {
     fn rehash(&self, until: Option<TreeSize>, tree: Rehash) -> Result<Rehash, StoreError> {
         let journal = Layout::new(self.dir).journal();
         if !journal.exists() {
-            return Ok(tree); // it was never served
+            return Ok(tree); // the log was never served
         }
         rehash_journal(&journal, origin_hash(self.origin().as_str()), until, tree, &|_, _| ())
     }
 
-    /// Appends the journal's batches to those that the bucket has of it. Small ones are joined; those at the end stay as they
-    /// are, for heads were signed where they end, and readers of the bucket find their partial tiles.
+    /// Appends the journal's batches that the bucket lacks. Joins small batches. Keeps the batches near the end as they
+    /// are: heads were signed where they end, and readers need the partial tiles of those sizes.
     fn copy(&self, end: &RightEdge, writer: WriterId, lease: &LeaseKeeper) -> Result<(), MoveError> {
         let origin = self.origin();
-        // There are no heads yet.
+        // The bucket has no heads yet, so the chain gets no keys.
         let options = ChainOptions::new(self.objects.clone(), origin.clone(), Vec::new(), writer);
         let mut chain =
             Chain::open(options, RightEdge::default(), |_| Ok::<_, StoreError>(Hash::EMPTY_ROOT))?;
@@ -180,7 +181,7 @@ impl MoveToBucket<'_> {
             if record.first + entries.len() as u64 > near {
                 joined.flush()?;
             }
-            let _ = lease.turn(Instant::now()); // whoever does not ask loses it
+            let _ = lease.turn(Instant::now()); // the keeper stops renewing the lease if nobody asks
             let (done, total) = scan.progress();
             (self.progress)(done.saturating_mul(1_000) / total.max(1), 2_000);
         }
@@ -193,7 +194,7 @@ impl MoveToBucket<'_> {
         MoveError::OtherEntries { store: self.objects.name(), expected: words(here), seen: words(there) }
     }
 
-    /// Re-hashes the batches in the bucket up to the heads, writes the tiles that are not there, and reads each.
+    /// Re-hashes the batches in the bucket up to the heads, writes missing tiles, and reads every tile back.
     fn read_back(&self, source: &Source, lease: &LeaseKeeper) -> Result<BucketChecked, MoveError> {
         let check = BucketFsck {
             objects: self.objects.clone(),
@@ -223,7 +224,7 @@ impl MoveToBucket<'_> {
             if let Some(root) = source.tree.root_at(size) {
                 return Ok(root);
             }
-            // The head of an earlier attempt.
+            // An earlier attempt wrote this head.
             let tree = self.rehash(Some(size), Rehash::watching([size]))?;
             Ok::<_, StoreError>(tree.root_at(size).unwrap_or(Hash::EMPTY_ROOT))
         };
@@ -244,18 +245,18 @@ impl MoveToBucket<'_> {
     }
 }
 
-/// Batches on their way into the bucket.
+/// Joins the journal's batches and appends them to the bucket.
 struct Joined {
     chain: Chain,
-    /// Behind the chain.
+    /// Entries that are not in the chain yet.
     entries: Vec<Vec<u8>>,
     bytes: usize,
-    /// The journal's tree, as far as the bucket had it.
+    /// The journal's tree over the entries that the bucket already had.
     seen: RightEdge,
 }
 
 impl Joined {
-    /// Takes note of entries that the bucket has. Returns their number.
+    /// Skips the leading entries that the bucket already has. Returns their number.
     fn pass(&mut self, entries: &[&[u8]]) -> usize {
         let left = self.chain.edge().size().get().saturating_sub(self.seen.size().get());
         let is_new = self.entries.is_empty() && left > 0;

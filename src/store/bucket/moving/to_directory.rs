@@ -1,4 +1,4 @@
-//! Moving a log from a bucket into its directory.
+//! Moves a log from a bucket into its directory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use crate::store::derived::{BatchReader as _, StoredBatch as _};
 use crate::store::disk::moving::{NewJournal, discard_derived, finish_swap, set_aside};
 use crate::store::{Layout, SignedHead, StoreError};
 
-/// The file with the name of a move, from its beginning to its end: by it, a move that was cut short recognises its seal.
+/// The file with the id of a move, which exists until the move ends. After an interruption, the move recognises its own
+/// seal by this id.
 const MOVE_ID: &str = "move.id";
 
 /// A move of a log from a bucket into the directory of one of its servers.
@@ -27,19 +28,19 @@ pub struct MoveToDirectory<'a> {
     pub dir: &'a Path,
     /// The log's public keys, Ed25519 first.
     pub keys: &'a [NoteKey],
-    /// The log's profile, as its file has it.
+    /// The log's profile, as in the file `profile`.
     pub profile: &'a str,
     /// True for a log with witnesses.
     pub has_witnesses: bool,
-    /// The bucket, below the log's prefix. It was [probed](crate::bucket::probe).
+    /// The bucket, below the log's prefix. The caller has [probed](crate::bucket::probe) it.
     pub objects: Arc<dyn Objects>,
-    /// Requests at once.
+    /// Concurrent requests.
     pub threads: usize,
     /// The disk.
     pub io: Arc<dyn DiskIo>,
-    /// A journal segment is sealed when it has grown past this.
+    /// Size past which a journal segment is closed and a new one begun.
     pub segment_bytes: u64,
-    /// Told how many entries of how many are read.
+    /// Called with the number of entries read and their total.
     pub progress: &'a dyn Fn(u64, u64),
 }
 
@@ -48,16 +49,16 @@ pub struct MoveToDirectory<'a> {
 pub struct MovedToDirectory {
     /// The last head that the log signed.
     pub signed: Checkpoint,
-    /// Entries in the journal, with those that were not signed yet.
+    /// Number of entries in the journal, including those that no head covers yet.
     pub entries: TreeSize,
-    /// The directory that a journal which was in the way is in.
+    /// The directory that holds an old journal, if the move found one in its way.
     pub aside: Option<PathBuf>,
 }
 
 impl MoveToDirectory<'_> {
-    /// Makes a journal of the batches, reads it back, ends the chain in the bucket, and then lets `switch` make the settings
-    /// name no bucket: with that the log has moved. Until the chain is ended, the log is where it was; from then on, the
-    /// same call goes on.
+    /// Writes the batches into a journal, reads it back, seals the chain in the bucket, then calls `switch`, which
+    /// removes the bucket from the settings. Until the chain is sealed, the log remains in the bucket. After that,
+    /// calling `run` again completes the move.
     ///
     /// # Errors
     /// [`MoveError`].
@@ -65,17 +66,17 @@ impl MoveToDirectory<'_> {
         &self,
         switch: &mut dyn FnMut() -> Result<(), DiskError>,
     ) -> Result<MovedToDirectory, MoveError> {
-        // 1. LOCK. No server of this directory runs; others may.
+        // 1. LOCK. No server uses this directory. Servers with other directories may still run.
         let _lock = DirLock::acquire(&Layout::new(self.dir).lock())?;
         let origin = Origin::from(self.keys[0].name().clone());
         recognise(self.objects.as_ref(), origin.as_str(), self.profile)?;
         let mover = self.mover()?;
-        // Another name than the move's: the lease of an attempt that was cut short runs out like anybody's.
+        // Don't reuse the move's id: the lease of an interrupted attempt has to expire like any other.
         let writer = WriterId::random().map_err(ChainError::Randomness)?;
         let lease = take_lease(&self.objects, writer)?;
-        // The journal of an earlier time, when the log was in the directory.
+        // A journal may remain from before the log was moved into the bucket.
         let aside = set_aside(self.io.as_ref(), self.dir)?;
-        // 2. COPY. A crash in here leaves `journal.building`, which counts for nothing.
+        // 2. COPY. A crash here leaves `journal.building`, which nothing reads.
         let options = ChainOptions::new(self.objects.clone(), origin.clone(), self.keys.to_vec(), writer);
         let mut chain =
             Chain::open(options, RightEdge::default(), |_| Ok::<_, StoreError>(Hash::EMPTY_ROOT))?;
@@ -85,13 +86,13 @@ impl MoveToDirectory<'_> {
             let heads: Vec<&Checkpoint> =
                 HeadKind::ALL.into_iter().filter_map(|kind| Some(&chain.head(kind)?.head)).collect();
             journal.check(chain.edge(), &heads)?;
-            // 3. SEAL. After it nobody appends to the bucket. A crash from here on leaves a log that waits for this move
-            // to be begun again; the bucket has all of it, and readers go on.
+            // 3. SEAL. From here on no server can append to the bucket. After a crash, the operator has to repeat the
+            // move. The bucket still has the whole log, so readers are not affected.
             if is_sealed || chain.seal(mover)? == Sealed::Done {
                 break;
             }
         }
-        // 4. HEADS, as they are now: a server may have signed what was durable meanwhile.
+        // 4. HEADS. Read them again: a server may have signed the last durable batches meanwhile.
         for kind in HeadKind::ALL {
             chain.read_head(kind, |size| journal.root_at(size))?;
         }
@@ -101,18 +102,19 @@ impl MoveToDirectory<'_> {
         let Some(SignedHead { head, note }) = signed else {
             return Err(ChainError::HeadMissing { key: HeadKind::Published.as_str().to_owned() }.into());
         };
-        // 5. IN PLACE. The settings still name the bucket, so nothing reads it.
+        // 5. IN PLACE. The settings still name the bucket, so nothing reads the journal yet.
         discard_derived(self.dir)?;
         let witnessed = published.filter(|_| self.has_witnesses);
         journal.offer(&note, witnessed.as_ref().map(|head| head.note.as_slice()))?;
-        // 6. SWITCH. A crash leaves the settings as they were, or naming no bucket.
+        // 6. SWITCH. A crash leaves the old settings, or settings without a bucket.
         switch()?;
-        // 7. After a crash before this line, the next start goes on.
+        // 7. FINISH. After a crash before this step, the next start does it.
         finish(self.io.as_ref(), self.dir)?;
         Ok(MovedToDirectory { signed: head, entries: chain.edge().size(), aside })
     }
 
-    /// Takes the batches behind the known chain into the journal. Returns true if this move has ended the chain.
+    /// Copies the batches after the known chain into the journal. Returns true if this move has already sealed the
+    /// chain.
     fn copy(
         &self,
         chain: &mut Chain,
@@ -139,13 +141,13 @@ impl MoveToDirectory<'_> {
                 }
                 Err(error) => return Err(error.into()),
             }
-            let _ = lease.turn(Instant::now()); // whoever does not ask loses it
+            let _ = lease.turn(Instant::now()); // the keeper stops renewing the lease if nobody asks
             let (done, total) = batches.progress();
             (self.progress)(done, total);
         }
     }
 
-    /// The name of this move, which outlives a crash.
+    /// The id of this move, stored in a file so that it survives a crash.
     fn mover(&self) -> Result<WriterId, MoveError> {
         let path = self.dir.join(MOVE_ID);
         if let Some(bytes) = read_if_exists(&path)? {
@@ -161,13 +163,13 @@ impl MoveToDirectory<'_> {
     }
 }
 
-/// Returns true if a move into the directory has begun, and not ended.
+/// Returns true if a move into the directory has begun and not ended.
 #[must_use]
 pub fn is_moving(dir: &Path) -> bool {
     dir.join(MOVE_ID).exists()
 }
 
-/// Ends a move into the directory whose settings name no bucket any more. The caller holds the lock.
+/// Completes a move into a directory whose settings no longer name the bucket. The caller holds the lock.
 ///
 /// # Errors
 /// [`DiskError`].
@@ -181,7 +183,7 @@ pub(super) fn finish(io: &dyn DiskIo, dir: &Path) -> Result<(), DiskError> {
     Ok(())
 }
 
-/// Ends a move into the directory that was cut short after its settings were switched.
+/// Completes a move into the directory that was interrupted after the switch of the settings.
 ///
 /// # Errors
 /// [`DiskError`].

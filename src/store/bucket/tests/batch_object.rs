@@ -140,14 +140,14 @@ fn every_broken_rule_is_said() {
         (with(48, &[0; 4]), "expected 1 to 4096 entries, saw 0"),
         (with(48, &4_097_u32.to_be_bytes()), "expected 1 to 4096 entries, saw 4097"),
         (with(48, &[0xff; 4]), "expected 1 to 4096 entries, saw 4294967295"),
-        (with(48, &[0, 0, 0, 1]), "expected 1 entries, as its head says, saw 2"),
-        (with(48, &[0, 0, 0, 3]), "expected 3 entries, as its head says, saw 2"),
+        (with(48, &[0, 0, 0, 1]), "expected 1 entries, as its header states, saw 2"),
+        (with(48, &[0, 0, 0, 3]), "expected 3 entries, as its header states, saw 2"),
         (with(40, &last), "expected a tree size below 2^63, saw 2 entries from 9223372036854775806 on"),
         (with(40, &[0xff; 8]), "expected a tree size below 2^63, saw 2 entries from 18446744073709551615 on"),
         (with(148, &[0, 200]), "expected entry 0 to have 200 bytes, saw 13 bytes"),
         (lengthened(b"\0"), "expected entry 2 to have a two-byte length, saw 1 bytes"),
         (lengthened(b"\0\x01"), "expected entry 2 to have 1 bytes, saw 0 bytes"),
-        (lengthened(b"\0\0"), "expected 2 entries, as its head says, saw 3"),
+        (lengthened(b"\0\0"), "expected 2 entries, as its header states, saw 3"),
     ];
     for (bytes, expected) in cases {
         let error = refused(bytes);
@@ -157,7 +157,7 @@ fn every_broken_rule_is_said() {
     unsealed[150] ^= 1;
     assert!(
         refused(unsealed)
-            .ends_with("expected the SHA-256 of everything before as its last 32 bytes, saw another")
+            .ends_with("expected the SHA-256 of all preceding bytes as its last 32 bytes, saw another")
     );
 }
 

@@ -282,7 +282,7 @@ fn a_batch_that_does_not_continue_the_chain_is_never_believed() {
     other_entries.entries[1] = b"another".to_vec();
     let later = batch_of(&edge(4), numbered(4, 2));
     let cases = [
-        (encode(Hash::digest(b"other"), &batch, edge(3).root(), writer, [0; 16]), "whose origin hashes to"),
+        (encode(Hash::digest(b"other"), &batch, edge(3).root(), writer, [0; 16]), "with origin hash"),
         (encode(origin, &batch, edge(2).root(), writer, [0; 16]), "expected a batch on top of root"),
         (encode(origin, &other_entries, edge(3).root(), writer, [0; 16]), "saw entries that make"),
         (

@@ -20,7 +20,7 @@ use super::output::{self, GREEN};
 use crate::disk::RealDisk;
 use crate::merkle::TreeSize;
 use crate::note::NoteKey;
-use crate::store::bucket::Mended;
+use crate::store::bucket::RepairOutcome;
 use crate::store::{OpenOptions, Restore, Restored, backup_marker};
 
 /// Make a log of a backup; never in place of a newer one
@@ -73,7 +73,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
 enum Done {
     Directory(Restored),
     /// With the bucket's name.
-    Bucket(String, Box<Mended>),
+    Bucket(String, Box<RepairOutcome>),
 }
 
 /// Restores into an existing log: its settings stay, its journal, or its chain in a bucket, may only grow.

@@ -10,7 +10,7 @@ use crate::cli::output::{self, GREEN};
 use crate::cli::sources::Source;
 use crate::note::NoteKey;
 use crate::store::bucket::{
-    BucketRepair, BundleSource, HeadKind, Mended, Mending, NamedSource, SourceHeads, recognise,
+    BucketRepair, BundleSource, HeadKind, NamedSource, RepairMode, RepairOutcome, SourceHeads, recognise,
 };
 use crate::store::{CheckpointWas, SignedHead};
 
@@ -35,9 +35,8 @@ pub fn run(args: &Args, config: &Config, key: &NoteKey, source: Option<Source>, 
     let done = output::with_progress("repairing", "entries", |progress| {
         let (objects, profile, has_witnesses) =
             (objects.clone(), config.profile.as_str(), config.witnesses()?.is_some());
-        let mending = Mending::Repair;
-        Ok(BucketRepair { objects, key, profile, has_witnesses, mending, heads, progress }
-            .run(&mut sources)?)
+        let mode = RepairMode::Repair;
+        Ok(BucketRepair { objects, key, profile, has_witnesses, mode, heads, progress }.run(&mut sources)?)
     })?;
     tell(args, &objects.name(), &done, json)
 }
@@ -54,7 +53,7 @@ pub fn witnessed(
     Ok(policy.check(&signed).is_ok().then_some(SignedHead { head, note }))
 }
 
-fn tell(args: &Args, name: &str, done: &Mended, json: bool) -> CliResult {
+fn tell(args: &Args, name: &str, done: &RepairOutcome, json: bool) -> CliResult {
     let (dir, head) = (args.dir.display(), &done.head.head);
     let heads: Vec<&str> = done.heads.iter().map(|kind| kind.as_str()).collect();
     let object = json!({

@@ -16,7 +16,9 @@ use crate::cli::repair::witnessed;
 use crate::cli::settings::{with_address, with_store};
 use crate::disk::read_note;
 use crate::note::NoteKey;
-use crate::store::bucket::{BucketRepair, MakeError, Mended, Mending, NamedSource, SourceHeads, recognise};
+use crate::store::bucket::{
+    BucketRepair, MakeError, NamedSource, RepairMode, RepairOutcome, SourceHeads, recognise,
+};
 use crate::store::{JournalSource, Layout, StoreError, check_backup};
 
 /// The bucket that a new log goes to, unless it goes to its directory.
@@ -71,14 +73,13 @@ pub fn run(args: &Args, config: &Config, bucket: &BucketSettings, key: &NoteKey)
     let mut sources = [NamedSource { name: args.backup.display().to_string(), entries }];
     let done = output::with_progress("restoring", "entries", |progress| {
         let (objects, profile) = (Arc::clone(&objects), config.profile.as_str());
-        let (has_witnesses, mending) = (config.witnesses()?.is_some(), Mending::Restore);
-        Ok(BucketRepair { objects, key, profile, has_witnesses, mending, heads, progress }
-            .run(&mut sources)?)
+        let (has_witnesses, mode) = (config.witnesses()?.is_some(), RepairMode::Restore);
+        Ok(BucketRepair { objects, key, profile, has_witnesses, mode, heads, progress }.run(&mut sources)?)
     })?;
     Ok(Done::Bucket(objects.name(), Box::new(done)))
 }
 
-pub fn tell(args: &Args, json: bool, backup: &Config, name: &str, done: &Mended) -> CliResult {
+pub fn tell(args: &Args, json: bool, backup: &Config, name: &str, done: &RepairOutcome) -> CliResult {
     let (dir, size) = (args.dir.display(), done.head.head.size);
     let lost = secrets_of(&args.dir).1;
     let object = json!({

@@ -1,4 +1,4 @@
-//! A log in a bucket as the source of a backup or an export: its batches become the segments of a journal, or tiles.
+//! A log in a bucket as the source of a backup or an export. Its batches become journal segments, or tiles.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -19,23 +19,24 @@ use crate::store::disk::journal::{Scan, SegmentWriter};
 use crate::store::disk::rehash::Rehash;
 use crate::store::{BackupSource, ExportError, Heads, SignedHead, StoreError, TakeBatch};
 
-/// Entries whose batches are read together.
+/// Number of entries whose batches are read together.
 const READ_TOGETHER: u64 = 8_192;
-/// Requests at once.
+/// Concurrent requests.
 const THREADS: usize = 16;
 
-/// A log in a bucket, to be backed up or exported while servers append to it. It writes nothing there, and needs no lease.
+/// Reads a log in a bucket for a backup or an export, while servers append to it. Writes nothing to the bucket and
+/// needs no lease.
 pub struct BucketToCopy {
     entries: BucketEntries,
     /// True for a log with witnesses.
     has_witnesses: bool,
-    /// A segment of the backup is sealed when it has grown past this.
+    /// Size past which a segment of the backup is closed and a new one begun.
     segment_bytes: u64,
     io: Arc<dyn DiskIo>,
 }
 
 impl BucketToCopy {
-    /// The log in `objects` whose key's name is the origin.
+    /// The log in `objects`. The name of its key is the origin.
     #[must_use]
     pub fn new(
         objects: Arc<dyn Objects>,
@@ -47,7 +48,7 @@ impl BucketToCopy {
         Self { entries: entries_of(objects, key), has_witnesses, segment_bytes, io }
     }
 
-    /// Appends the batches of these entries, on top of the tree that `copy` has.
+    /// Appends the batches up to size `until` to the tree in `copy`.
     fn append(&self, copy: &mut Copying, until: TreeSize) -> Result<(), StoreError> {
         each_batch(&self.entries, copy.tree.edge().size().get()..until.get(), |batch, entries| {
             let growth = copy.tree.growth(entries);
@@ -59,7 +60,7 @@ impl BucketToCopy {
     }
 }
 
-/// The entries of the log in `objects`, read from its batches alone.
+/// The entries of the log in `objects`, read only from its batches.
 pub(super) fn entries_of(objects: Arc<dyn Objects>, key: &NoteKey) -> BucketEntries {
     BucketEntries {
         objects,
@@ -87,7 +88,7 @@ fn read_head(objects: &dyn Objects, kind: HeadKind, key: &NoteKey) -> Result<Opt
 /// Reads the heads of the log in `objects`, the published one first, and checks that `key` signed them.
 ///
 /// # Errors
-/// [`ChainError::HeadDamaged`], and the bucket's.
+/// [`ChainError::HeadDamaged`], and the bucket's errors.
 pub fn heads_in(
     objects: &dyn Objects,
     key: &NoteKey,
@@ -96,7 +97,7 @@ pub fn heads_in(
     Ok([read_head(objects, published, key)?, read_head(objects, signed, key)?])
 }
 
-/// Calls `take` with the batches that have these entries, in order, each with those of its entries that are in the range.
+/// Calls `take` with each batch that has some of these entries, in order, and with its entries in the range.
 pub(super) fn each_batch<E: From<StoreError>>(
     bucket: &BucketEntries,
     range: Range<u64>,
@@ -116,7 +117,7 @@ pub(super) fn each_batch<E: From<StoreError>>(
     Ok(())
 }
 
-/// Checks the root after the last `count` entries of a batch, unless they are cut off before its end.
+/// Checks the root after a batch, if its last `count` entries reach the end of the batch.
 pub(super) fn check_after(
     batch: &BatchObject,
     before: &Rehash,
@@ -128,18 +129,19 @@ pub(super) fn check_after(
         return Ok(());
     }
     let key = layout::batch(head.first);
-    let detail = format!("expected entries that make the root {}, as it says, saw {root}", head.after);
+    let detail =
+        format!("expected entries with the root {} that the batch states, computed {root}", head.after);
     Err(ChainError::BatchDamaged { key, detail }.into())
 }
 
-/// A segment while it is written.
+/// A segment being written.
 struct Copying {
     writer: SegmentWriter,
     tree: Rehash,
 }
 
 impl Copying {
-    /// Takes over the batches that check of an earlier backup's segment.
+    /// Copies the undamaged batches of an earlier backup's segment.
     fn reuse(&mut self, old: &Path, origin: Hash, until: TreeSize) -> Result<(), StoreError> {
         let first = self.tree.edge().size().get();
         let Ok(mut scan) = Scan::of_segment(old, origin, first) else { return Ok(()) };
@@ -162,8 +164,8 @@ impl BackupSource for BucketToCopy {
     }
 
     fn heads(&self, key: &NoteKey) -> Result<Heads, StoreError> {
-        // The published one first: it is never larger than the signed one, however they grow meanwhile. Batches are there
-        // before a head over them is.
+        // Read the published head first: even if both grow meanwhile, it is never larger than the signed one. The
+        // bucket has the batches before it has a head over them.
         let [published, signed] = heads_in(self.entries.objects.as_ref(), key)?;
         let witnessed = published.as_ref().filter(|_| self.has_witnesses).map(|head| head.note.clone());
         let heads = [published, signed].into_iter().flatten();
@@ -172,7 +174,7 @@ impl BackupSource for BucketToCopy {
         Ok(Heads { witnessed, signed: signed.ok_or_else(missing)? })
     }
 
-    /// Those that are there, and further ones at the beginnings of batches.
+    /// The existing segments, and further ones that begin where batches begin.
     fn segments(&self, size: TreeSize, there: &[u64]) -> Result<Vec<u64>, StoreError> {
         let mut firsts: Vec<u64> = there.iter().copied().filter(|first| *first < size.get()).collect();
         if firsts.first() != Some(&0) {
@@ -202,7 +204,7 @@ impl BackupSource for BucketToCopy {
     }
 
     fn may_have(&self, _: u64, _: u64) -> bool {
-        true // batches are not in segments there
+        true // a bucket has no segments
     }
 
     fn copy(
@@ -218,7 +220,7 @@ impl BackupSource for BucketToCopy {
             Ok::<_, StoreError>(Copying { writer, tree: tree.clone() })
         };
         let mut copy = begin()?;
-        // Only what is new is read from the bucket, unless the earlier backup does not fit it.
+        // Read only new batches from the bucket, unless the earlier backup does not match it.
         copy.reuse(old, self.entries.origin, until)?;
         let reused = copy.tree.edge().size().get() > first;
         match self.append(&mut copy, until) {

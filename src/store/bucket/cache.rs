@@ -1,11 +1,11 @@
-//! Full bundles that were read from the bucket, in files of a bounded number and size.
+//! The local cache of full bundles: a bounded number of files of bounded size.
 //!
 //! ```text
 //! bundles/<slot>.bundle     bundle index u64 || CRC-32 of the bytes u32 || bytes
 //! ```
 //!
-//! Each bundle has one slot, where it replaces what was there. Nothing here is durable or trusted: what does not check is
-//! read from the bucket again.
+//! A bundle's index determines its slot, where it replaces the previous bundle. The cache is neither durable nor
+//! trusted: a bundle that fails its check is read from the bucket again.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,16 +15,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const SLOTS: u64 = 4_096;
 const HEAD_BYTES: usize = 12;
 
-/// The files.
+/// A cache of full bundles in files.
 pub struct BundleCache {
     dir: PathBuf,
-    /// Larger bundles are not kept.
+    /// Size of the largest bundle that the cache keeps.
     most_bytes: usize,
     writes: AtomicU64,
 }
 
 impl BundleCache {
-    /// Files in `dir`, of so many bytes in all; none at all for zero.
+    /// A cache in `dir` of at most `total_bytes`. Zero disables it.
     pub fn new(dir: PathBuf, total_bytes: u64) -> Self {
         let most_bytes = usize::try_from(total_bytes / SLOTS).unwrap_or(usize::MAX);
         Self { dir, most_bytes, writes: AtomicU64::new(0) }
@@ -38,7 +38,7 @@ impl BundleCache {
         Some(bytes)
     }
 
-    /// Keeps a bundle. A failure is no harm.
+    /// Stores a bundle. A failure is harmless.
     pub fn put(&self, index: u64, body: &[u8]) {
         if body.len() > self.most_bytes {
             return;
@@ -46,7 +46,7 @@ impl BundleCache {
         let _ = fs::create_dir_all(&self.dir);
         let number = self.writes.fetch_add(1, Ordering::Relaxed);
         let new = self.dir.join(format!("{number}.new"));
-        // A crash in here leaves a file that a later write of this number replaces.
+        // A crash here leaves a temporary file, which a later write with the same number overwrites.
         let bytes = [head_of(index, body).as_slice(), body].concat();
         let kept = fs::write(&new, bytes).and_then(|()| fs::rename(&new, self.path(index)));
         if kept.is_err() {

@@ -1,5 +1,5 @@
-//! A start without a cache: the tree grows from the tiles of leaf hashes in the bucket, which must make the signed root. The
-//! entries themselves are read only where the index in the bucket lacks them.
+//! A start without a cache. Builds the tree from the tiles of leaf hashes in the bucket, which must produce the signed
+//! root. Reads only those entries that the index in the bucket lacks.
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -14,13 +14,13 @@ use crate::store::derived::index::{self, IndexOptions};
 use crate::store::derived::{Place, RowWriter, Tree};
 use crate::store::{OpenOptions, StoreError};
 
-/// Tiles that are read together.
+/// Number of tiles that are read together.
 const GROUP_TILES: u64 = if cfg!(test) { 3 } else { 256 };
-/// Below so many leaves, reading the batches costs as little.
+/// Size of the smallest tree for which this is faster than reading the batches.
 const LEAST_LEAVES: u64 = if cfg!(test) { 300 } else { 65_536 };
 
-/// Fills an empty tree and an empty index from the bucket, as far as a signed head covers them. False if that can't be
-/// done, and everything is to be made from the batches; then the tree and the index have to be emptied again.
+/// Fills an empty tree and an empty index from the bucket, up to a signed head. Returns false if that is impossible:
+/// then the caller clears the tree and the index, and rebuilds them from the batches.
 ///
 /// # Errors
 /// [`StoreError`] if the bucket or the disk fails.
@@ -35,13 +35,13 @@ pub fn load(
     if head.size.get() < LEAST_LEAVES {
         return Ok(false);
     }
-    // Without an index, every entry is read anyway.
+    // Without an index, every entry has to be read anyway.
     let kept = index::indexed(&index_options.dir)
         .ok()
         .map(|indexed| indexed.size)
         .filter(|size| *size > TreeSize::ZERO);
     let indexed = match kept {
-        // The files that its manifest names outlive a power cut; sled does not.
+        // After a power cut, the index files that the manifest names are intact, although sled may not be.
         Some(size) => Some(size),
         None => index_objects::download(objects, &index_options.dir, threads)?,
     };
@@ -51,13 +51,13 @@ pub fn load(
     let full = head.size.get() / TILE_WIDTH;
     let grow = |leaf_hashes: &[Hash]| {
         let growth = tree.peaks().grow(leaf_hashes);
-        // Without a cursor. A crash leaves rows that count for nothing, and the next start begins again.
+        // Write the rows without a cursor: after a crash, the next start discards them and begins again.
         let grown = rows.apply_rows(&growth, &[], None);
         (options.progress)(growth.edge.size().get(), head.size.get());
         grown
     };
     let is_whole = thread::scope(|scope| -> Result<bool, StoreError> {
-        // One group is read while the one before it is hashed.
+        // Read one group while the previous one is hashed.
         let (sender, groups) = sync_channel(1);
         scope.spawn(move || {
             let mut first = 0;
@@ -80,7 +80,7 @@ pub fn load(
         Ok(true)
     })?;
     if !is_whole {
-        tracing::warn!("tiles are missing in the bucket; making the cache from the batches");
+        tracing::warn!("the bucket lacks some tiles; rebuilding the cache from the batches");
         return Ok(false);
     }
     let bytes = entries.bundle_of_batches(full * TILE_WIDTH..head.size.get())?;
@@ -90,7 +90,7 @@ pub fn load(
     let growth = tree.peaks().grow(&leaf_hashes);
     if (growth.edge.size(), growth.edge.root()) != (head.size, head.root) {
         tracing::warn!(
-            "the tiles in the bucket do not make the signed root; making the cache from the batches"
+            "the tiles in the bucket do not produce the signed root; rebuilding the cache from the batches"
         );
         return Ok(false);
     }
@@ -98,11 +98,11 @@ pub fn load(
     Ok(true)
 }
 
-/// Reads a full tile of leaf hashes. `None` if it is not there.
+/// Reads a full tile of leaf hashes. `None` if it is missing or malformed.
 fn tile(entries: &BucketEntries, index: u64) -> Result<Option<Vec<Hash>>, ChainError> {
     let tile = Tile::new(TileId::Hashes { level: 0, index }, TILE_WIDTH).expect("256 is a width");
     let object = entries.objects.get(&layout::tile(tile), 256 * HASH_BYTES);
-    // One that is too large is another.
+    // A longer object is not the tile.
     match object {
         Err(crate::bucket::BucketError::TooLarge { .. }) => Ok(None),
         object => Ok(object?.and_then(|object| hashes_from_bytes(&object.bytes, 256))),

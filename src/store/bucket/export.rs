@@ -1,4 +1,4 @@
-//! A bucket as the place of an export: readers are served by the store or a CDN, and nobody appends to the log there.
+//! Exports a log to a bucket. The store or a CDN serves it to readers; nobody appends to the log there.
 
 use std::sync::Arc;
 use std::thread;
@@ -11,33 +11,35 @@ use crate::merkle::Tile;
 use crate::note::MAX_NOTE_BYTES;
 use crate::store::{ExportError, ExportPlace};
 
-/// Requests with a condition are sent so often at most.
-const TRIES: u32 = 7;
-/// The longest pause that a store may ask for.
+/// Most attempts at a conditional request.
+const MAX_ATTEMPTS: u32 = 7;
+/// Longest pause that a store may ask for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// The most that is read of a file beside the tree.
+/// Size limit of a file beside the tree.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
-/// Prefix of the objects of the [probe](crate::bucket::probe), which may leave some.
+/// Prefix of the [probe](crate::bucket::probe)'s objects, which may remain in the bucket.
 const PROBE: &str = "probe/";
 
-/// An export below a bucket's prefix. Every write of the tree has a condition, so two exports can't harm each other.
+/// An export below a bucket's prefix. Every write of the tree is conditional, so concurrent exports can't harm each
+/// other.
 ///
-/// Partial tiles carry no tag for a rule of the bucket: an export that nobody repeats is whole for as long as it is there.
+/// Partial tiles carry no expiry tag, so that an export which nobody repeats stays complete.
 pub struct ExportBucket {
     objects: Arc<dyn Objects>,
     threads: usize,
-    /// The pause after the first try of a write; each is twice as long as the one before.
+    /// Pause after the first attempt at a write. It doubles with each attempt.
     pub(super) pause: Duration,
 }
 
 impl ExportBucket {
-    /// The objects below a prefix that was [probed](crate::bucket::probe), written by this number of requests at once.
+    /// An export to `objects`, below a prefix that the caller has [probed](crate::bucket::probe), with this number of
+    /// concurrent requests.
     #[must_use]
     pub fn new(objects: Arc<dyn Objects>, threads: usize) -> Self {
         Self { objects, threads, pause: Duration::from_millis(100) }
     }
 
-    /// Returns true if the tile was not there.
+    /// Creates a tile. Returns false if the same tile was there already.
     fn create(&self, tile: Tile, bytes: &[u8]) -> Result<bool, ExportError> {
         let key = layout::tile(tile);
         let differs = || ExportError::Differs { file: self.name_of(&key) };
@@ -46,39 +48,39 @@ impl ExportBucket {
             detail: "it is there, and can't be read".to_owned(),
             retry_after: None,
         };
-        let mut tries = self.tries();
+        let mut attempts = self.attempts();
         loop {
             match self.objects.create(&key, bytes, &IMMUTABLE) {
                 Ok(Creation::Created(_)) => return Ok(true),
-                // By an earlier export or an earlier try.
+                // An earlier export or an earlier attempt has created it.
                 Ok(Creation::Exists) => match self.objects.get(&key, bytes.len()) {
-                    Ok(Some(there)) if there.bytes == bytes => return Ok(tries.failed > 0),
+                    Ok(Some(there)) if there.bytes == bytes => return Ok(attempts.failed > 0),
                     Ok(Some(_)) | Err(BucketError::TooLarge { .. }) => return Err(differs()),
-                    Ok(None) => tries.pause(hidden())?,
+                    Ok(None) => attempts.pause(hidden())?,
                     Err(error) => return Err(error.into()),
                 },
-                Err(error) => tries.pause(error)?,
+                Err(error) => attempts.pause(error)?,
             }
         }
     }
 
-    fn tries(&self) -> Tries {
-        Tries { failed: 0, pause: self.pause }
+    fn attempts(&self) -> Attempts {
+        Attempts { failed: 0, pause: self.pause }
     }
 }
 
-/// The tries of one write.
-struct Tries {
+/// The attempts at one write.
+struct Attempts {
     failed: u32,
-    /// After the next failure.
+    /// The pause after the next failure.
     pause: Duration,
 }
 
-impl Tries {
-    /// Waits before the next try, if it may help.
+impl Attempts {
+    /// Waits before the next attempt. Returns the error if no attempt is left or none can help.
     fn pause(&mut self, error: BucketError) -> Result<(), BucketError> {
         self.failed += 1;
-        if self.failed >= TRIES || !error.is_temporary() {
+        if self.failed >= MAX_ATTEMPTS || !error.is_temporary() {
             return Err(error);
         }
         thread::sleep(error.retry_after().unwrap_or(self.pause).min(LONGEST_PAUSE));
@@ -99,7 +101,7 @@ impl ExportPlace for ExportBucket {
         if keys().any(is_log) || listing.more && has_batches()? {
             return refused("the bucket of a log that is served from there");
         }
-        // A first export that was cut short has tiles, and no checkpoint yet.
+        // An interrupted first export has tiles but no checkpoint.
         let mut is_export = keys().any(|key| key.starts_with(TILES) || key == HeadKind::Published.as_str());
         if !is_export && listing.more {
             is_export = self.checkpoint()?.is_some();
@@ -126,11 +128,11 @@ impl ExportPlace for ExportBucket {
 
     fn replace_checkpoint(&self, old: Option<&[u8]>, new: &[u8]) -> Result<bool, ExportError> {
         let key = HeadKind::Published.as_str();
-        let mut tries = self.tries();
+        let mut attempts = self.attempts();
         loop {
             let there = self.objects.get(key, MAX_NOTE_BYTES)?;
             let done = match (&there, old) {
-                // Also after an answer that was lost.
+                // This is also the outcome of an attempt whose answer was lost.
                 (Some(there), _) if there.bytes == new => return Ok(true),
                 (Some(there), Some(old)) if there.bytes == old => {
                     let replaced = self.objects.replace(key, new, &there.tag, &HEAD);
@@ -144,12 +146,12 @@ impl ExportPlace for ExportBucket {
             };
             match done {
                 Ok(true) => return Ok(true),
-                // Another one is there since it was read; or an earlier try is.
+                // Another export has written a checkpoint since the read, or an earlier attempt succeeded.
                 Ok(false) => {
                     let there = self.objects.get(key, MAX_NOTE_BYTES)?;
                     return Ok(there.is_some_and(|there| there.bytes == new));
                 }
-                Err(error) => tries.pause(error)?,
+                Err(error) => attempts.pause(error)?,
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Reading the batches behind the known chain, several at once.
+//! Reads the batches after the known chain, several at once.
 
 use std::collections::VecDeque;
 
@@ -11,25 +11,25 @@ use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::store::StoreError;
 use crate::store::derived::{BatchReader, StoredBatch};
 
-/// Most bytes of batches that are read ahead, unless one alone is larger.
+/// Most bytes of batches to read ahead. A single batch may be larger.
 const AHEAD_BYTES: u64 = 128 * 1024 * 1024;
 
-/// The batches behind the known chain, up to its end.
+/// Reads the batches after the known chain, up to its end.
 pub struct ChainReader<'a> {
     chain: &'a mut Chain,
     entries: &'a BucketEntries,
-    /// Listed, and not read yet.
+    /// Batches that are listed but not read.
     ahead: VecDeque<(LeafIndex, u64)>,
-    /// Read, and not taken in yet.
+    /// Batches that are read but not checked.
     read: VecDeque<Vec<u8>>,
-    /// The size that the chain reaches at least.
+    /// A lower bound on the size of the chain.
     target: TreeSize,
-    /// Set once a batch was found: more may follow.
+    /// True once a batch was found, because more may follow.
     is_behind: bool,
 }
 
 impl<'a> ChainReader<'a> {
-    /// Begins behind the known chain, which reaches at least `target` leaves.
+    /// Begins after the known chain. The chain in the bucket has at least `target` leaves.
     pub fn new(chain: &'a mut Chain, entries: &'a BucketEntries, target: TreeSize) -> Self {
         let is_behind = target > chain.edge().size();
         Self { chain, entries, ahead: VecDeque::new(), read: VecDeque::new(), target, is_behind }
@@ -43,7 +43,7 @@ impl<'a> ChainReader<'a> {
                 self.ahead.clear();
                 return Ok(());
             }
-            // There may be more.
+            // There may be more batches.
             let last = self.ahead.back().map_or(0, |(last, _)| last.get());
             self.target = TreeSize::new(last).map_or(self.target, |last| self.target.max(last));
         }
@@ -59,7 +59,7 @@ impl<'a> ChainReader<'a> {
         let read = parallel::map(&next, self.entries.threads, |first| {
             objects.get(&layout::batch(*first), MAX_OBJECT_BYTES)
         })?;
-        // The chain says what is wrong with one that is missing.
+        // Stop at a missing batch; the chain reports it.
         self.read.extend(read.into_iter().map_while(|object| Some(object?.bytes)));
         Ok(())
     }
@@ -69,7 +69,7 @@ impl BatchReader for ChainReader<'_> {
     type Batch = Followed;
 
     fn next_batch(&mut self) -> Result<Option<Followed>, StoreError> {
-        // Mostly there is none, and a list costs more than a look at the next key.
+        // Usually there is no batch, and a listing costs more than a read of the next key.
         if self.read.is_empty() && self.is_behind {
             self.read_ahead()?;
         }

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! index/<SHA-256>.run    a run of the index, byte for byte
-//! index/manifest         "THIDX01\n" || runs u32 || (name of the run u64 || SHA-256 of its bytes (32))* || manifest of the runs
+//! index/manifest         "THIDX01\n" || runs u32 || (name of the run u64 || SHA-256 of the run)* || local manifest
 //! ```
 //!
-//! All of it is derived, and written by the server that appends, now and then. Whoever takes it compares each run with its
-//! name, and the manifest's root with the tree. That the runs have the right pointers is what fsck checks.
+//! All of it is derived data. The appending server uploads it periodically. A server that loads it compares each run
+//! with its name, and the manifest's root with the tree. `treehead fsck` checks that the runs have the right pointers.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -29,19 +29,19 @@ use crate::store::derived::index::{FILE_NAME, manifest_size, run_file_name, runs
 const MAGIC: &[u8; 8] = b"THIDX01\n";
 /// Length of the largest manifest object.
 const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
-/// Larger runs are not put into the bucket: they would not fit into memory.
+/// Size of the largest run to upload. Larger runs would not fit into memory.
 const MAX_RUN_BYTES: u64 = 1024 * 1024 * 1024;
-/// Bytes that are read at once of a run.
+/// Size of one ranged read of a run.
 const PIECE_BYTES: usize = 8 * 1024 * 1024;
-/// Time between two looks at the local index.
+/// Interval between checks of the local index for new runs.
 const PERIOD: Duration = Duration::from_secs(if cfg!(test) { 3_600 } else { 20 });
-/// The manifest is replaced; nobody but a server of the log reads it.
+/// Headers of the manifest, which is replaced and which only the log's servers read.
 const MUTABLE: Headers = Headers { cache_control: Some("no-store"), ..IMMUTABLE };
 
 /// The manifest in the bucket.
 struct Manifest {
     runs: BTreeMap<u64, Hash>,
-    /// The file `manifest` beside the runs.
+    /// The bytes of the local file `manifest`.
     local: Vec<u8>,
 }
 
@@ -73,14 +73,14 @@ impl Manifest {
     }
 }
 
-/// Runs that are in the bucket, by their names and [checksums](runs_of) here.
+/// Digests of the runs in the bucket, by their local names and [checksums](runs_of).
 pub type KnownRuns = BTreeMap<(u64, u32), Hash>;
 
-/// Puts the local index in `dir` into the bucket. `known` has the digests of runs that are there. Returns the size of the
-/// tree that it covers; `None` if there was nothing to do.
+/// Uploads the local index in `dir`. `known` has the digests of the runs that the bucket has. Returns the tree size
+/// that the index covers; `None` if there was nothing to upload.
 ///
 /// # Errors
-/// [`StoreError`]; the manifest in the bucket names whole runs all the same.
+/// [`StoreError`]. Even then, the manifest in the bucket names only complete runs.
 pub fn upload(
     objects: &dyn Objects,
     dir: &Path,
@@ -103,25 +103,25 @@ pub fn upload(
     let by_name = runs.iter().map(|((id, _), digest)| (*id, *digest)).collect();
     *known = runs;
     let manifest = Manifest { runs: by_name, local };
-    // A crash before this leaves runs that nobody names; the next manifest's writer removes them.
+    // A crash before this line leaves runs that no manifest names. The next upload deletes them.
     objects.put(INDEX_MANIFEST, &manifest.to_bytes(), &MUTABLE).map_err(ChainError::from)?;
     remove_others(objects, &manifest)?;
     Ok(manifest_size(&manifest.local))
 }
 
-/// Puts a run into the bucket. `None` if it is too large.
+/// Uploads a run. `None` if it is too large.
 fn upload_run(objects: &dyn Objects, path: &Path) -> Result<Option<Hash>, StoreError> {
     if fs::metadata(path).map_err(DiskError::io("read", path))?.len() > MAX_RUN_BYTES {
         return Ok(None);
     }
-    // It may have been merged into another meanwhile; then the next look finds that one.
+    // A merge may have removed the run meanwhile. The read then fails, and the next check finds the merged run.
     let bytes = fs::read(path).map_err(DiskError::io("read", path))?;
     let digest = Hash::digest(&bytes);
     objects.put(&layout::index_run(&digest), &bytes, &IMMUTABLE).map_err(ChainError::from)?;
     Ok(Some(digest))
 }
 
-/// Removes the runs that the manifest does not name. Whoever is just reading one starts without the index.
+/// Deletes the runs that the manifest does not name. A server that is reading one of them starts without the index.
 fn remove_others(objects: &dyn Objects, manifest: &Manifest) -> Result<(), ChainError> {
     let listing = objects.list(INDEX, "", MAX_LISTED)?;
     let named: Vec<String> = manifest.runs.values().map(layout::index_run).collect();
@@ -133,7 +133,7 @@ fn remove_others(objects: &dyn Objects, manifest: &Manifest) -> Result<(), Chain
     Ok(())
 }
 
-/// Returns true if the bucket has an index, sound or not.
+/// Returns true if the bucket has an index, whether or not it is sound.
 ///
 /// # Errors
 /// [`ChainError::Bucket`].
@@ -141,8 +141,8 @@ pub fn is_there(objects: &dyn Objects) -> Result<bool, ChainError> {
     Ok(objects.get_range(INDEX_MANIFEST, 0, 1)?.is_some())
 }
 
-/// Fills the local index in `dir`, which is empty, from the bucket. `None` if it is not there, or does not check; otherwise
-/// the size of the tree that it covers.
+/// Downloads the index from the bucket into the empty directory `dir`. Returns the tree size that it covers; `None` if
+/// it is missing or damaged.
 ///
 /// # Errors
 /// [`StoreError`] if the bucket or the disk fails.
@@ -152,17 +152,17 @@ pub fn download(objects: &dyn Objects, dir: &Path, threads: usize) -> Result<Opt
     fs::create_dir_all(dir).map_err(DiskError::io("create", dir))?;
     for (id, digest) in &manifest.runs {
         if !fetch_run(objects, &dir.join(run_file_name(*id)), digest, threads)? {
-            tracing::warn!(run = %digest, "the index in the bucket does not check; making it anew");
+            tracing::warn!(run = %digest, "the index in the bucket is damaged; rebuilding it from the batches");
             return Ok(None);
         }
     }
-    // Nothing of it needs to be durable: sled, which is as old, is not either.
+    // No sync: sled's tree, written in the same start, is not durable yet either.
     let path = dir.join(FILE_NAME);
     fs::write(&path, &manifest.local).map_err(DiskError::io("write", &path))?;
     Ok(manifest_size(&manifest.local))
 }
 
-/// Reads a run in pieces. False if it is not there or not the one that is named.
+/// Downloads a run in pieces. Returns false if it is missing or does not match its name.
 fn fetch_run(
     objects: &dyn Objects,
     path: &PathBuf,
@@ -176,7 +176,7 @@ fn fetch_run(
         let offsets: Vec<u64> =
             (0..threads.clamp(1, 8) as u64).map(|n| at + n * PIECE_BYTES as u64).collect();
         let piece = |offset: &u64| objects.get_range(&key, *offset, PIECE_BYTES);
-        // The first one alone, for most runs have no other.
+        // Read the first piece alone, because most runs have only one.
         let first = piece(&offsets[0]).map_err(ChainError::from)?;
         let Some(first) = first else { return Ok(false) };
         let mut pieces = vec![Some(first)];
@@ -194,14 +194,14 @@ fn fetch_run(
     Ok(Hash::digest(&bytes) == *digest)
 }
 
-/// The thread that puts the index into the bucket while this server appends.
+/// The thread that uploads the index while this server appends.
 pub struct IndexUploader {
     stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl IndexUploader {
-    /// Starts the thread. `appends` says whether this server does.
+    /// Starts the thread. `appends` is true while this server appends.
     pub fn start(objects: Arc<dyn Objects>, dir: PathBuf, appends: Arc<AtomicBool>) -> Self {
         let (stop, stopped) = sync_channel::<()>(0);
         let run = move || {
@@ -215,7 +215,7 @@ impl IndexUploader {
                     Ok(_) => {}
                     Err(StoreError::Disk(error)) if error.is_not_found() => {}
                     Err(error) => {
-                        tracing::warn!(%error, "the index was not put into the bucket; trying again");
+                        tracing::warn!(%error, "could not upload the index to the bucket; will retry");
                         known.clear();
                     }
                 }
@@ -227,10 +227,10 @@ impl IndexUploader {
 }
 
 impl Drop for IndexUploader {
-    /// Waits for the object that is being written.
+    /// Waits for the upload in flight.
     fn drop(&mut self) {
         drop(self.stop.take());
-        // Its panic was printed.
+        // The panic handler has already printed a panic.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

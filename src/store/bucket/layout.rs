@@ -1,14 +1,15 @@
-//! The names of a log's objects below its prefix, and the headers that they are stored with.
+//! The keys of a log's objects below its prefix, and the headers stored with them.
 //!
 //! ```text
-//! batch/<first leaf index, 20 digits>   one batch of entries: created once, never replaced, never deleted. After the last
-//!                                       one, the seal of a log that was moved away
+//! batch/<first leaf index, 20 digits>   one batch of entries: created once, never replaced, never deleted. The seal of
+//! a
+//!                                       log that was moved away has the key after the last batch
 //! tile/...                              c2sp.org/tlog-tiles: hash tiles and entry bundles, full and partial
-//! checkpoint                            the head that the world reads
+//! checkpoint                            the published head
 //! checkpoint.signed                     the last head that the log signed, if it has witnesses
-//! lease                                 the server that appends
-//! profile, origin                       written once, by `init`
-//! index/<SHA-256>.run, index/manifest   the index, for servers that start without one
+//! lease                                 names the server that appends
+//! profile, origin                       the log's profile and name, written once by `init`
+//! index/<SHA-256>.run, index/manifest   the index, for servers that start without a cache
 //! ```
 
 use crate::bucket::Headers;
@@ -21,19 +22,19 @@ pub const BATCHES: &str = "batch/";
 pub const TILES: &str = "tile/";
 /// Prefix of the keys of the index.
 pub const INDEX: &str = "index/";
-/// The server that appends.
+/// Key of the lease.
 pub const LEASE: &str = "lease";
 /// Key of the log's profile.
 pub const PROFILE: &str = "profile";
-/// The log's name.
+/// Key of the log's name.
 pub const ORIGIN: &str = "origin";
-/// The list of the index's runs.
+/// Key of the list of the index's runs.
 pub const INDEX_MANIFEST: &str = "index/manifest";
 
-/// Digits of an index in the key of a batch: enough for 64 bits, so that the keys' order is that of the batches.
+/// Digits of the leaf index in the key of a batch: enough for 64 bits, so that keys sort in the order of the batches.
 const DIGITS: usize = 20;
 
-/// Headers of objects that never change, and that readers may keep forever.
+/// Headers of objects that never change, so that readers may cache them forever.
 pub const IMMUTABLE: Headers = Headers {
     content_type: "application/octet-stream",
     cache_control: Some("public, max-age=31536000, immutable"),
@@ -41,7 +42,7 @@ pub const IMMUTABLE: Headers = Headers {
     tagging: None,
 };
 
-/// Headers of heads: text that a cache must ask for again each time.
+/// Headers of heads: text that a cache must revalidate on each request.
 pub const HEAD: Headers = Headers {
     content_type: "text/plain; charset=utf-8",
     cache_control: Some("no-cache"),
@@ -60,9 +61,9 @@ pub const JSON: Headers = Headers {
 names! {
     /// One of the two heads.
     HeadKind {
-        /// The head that the world reads: of a log with witnesses, the last one with its quorum.
+        /// The published head. For a log with witnesses, this is the last head with a quorum.
         Published => "checkpoint",
-        /// The last head that a log with witnesses signed.
+        /// The last head that the log signed. Only a log with witnesses has this object.
         Signed => "checkpoint.signed",
     }
 }
@@ -87,7 +88,7 @@ pub fn tile(tile: Tile) -> String {
     tile.to_string()
 }
 
-/// The key of a run of the index, which is named by its bytes' SHA-256.
+/// The key of a run of the index, named after the SHA-256 of its bytes.
 #[must_use]
 pub fn index_run(digest: &Hash) -> String {
     format!("{INDEX}{}.run", digest.to_hex())
@@ -114,7 +115,7 @@ mod tests {
         {
             assert_eq!(parse_batch(&format!("batch/{other}")), None, "{other}");
         }
-        // 2^63 - 1 is a tree size, and no leaf's index.
+        // 2^63 - 1 is a valid tree size but not a valid leaf index.
         assert_eq!(parse_batch("batch/09223372036854775807"), None);
         assert_eq!(parse_batch("tile/00000000000000000001"), None);
     }

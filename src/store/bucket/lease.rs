@@ -1,18 +1,20 @@
-//! The lease: which of a log's servers tries to append.
+//! The lease, which decides which of a log's servers tries to append.
 //!
-//! It is an object that its holder rewrites every third of its length. Whoever has seen it unchanged for its length, by
-//! the own monotonic clock, may take it, by compare-and-swap. No time of day is ever written or compared.
+//! The lease is an object in the bucket. Its holder rewrites it three times per lease length. A server that has seen it
+//! unchanged for its whole length, by the server's own monotonic clock, may take it by compare-and-swap. The lease
+//! holds no time of day, and servers never compare clocks.
 //!
 //! ```text
 //! {"holder":"<writer id>","address":"https://...","term":7,"renewal":12,"seconds":3}
 //! ```
 //!
-//! `term` counts holders, `renewal` the times that this one has written it, so no two versions have the same bytes. With
-//! `seconds` 0 the lease is given up, and may be taken at once. `address` is left out if the holder takes no entries of
-//! others.
+//! `term` counts holders and `renewal` counts the writes of the current holder, so no two versions have the same bytes.
+//! `seconds` is 0 if the holder has released the lease; another server may then take it at once. `address` is absent if
+//! the holder takes no entries from clients of other servers.
 //!
-//! The lease is advice. Clocks stop, processes pause, requests come late: two servers may believe that they hold it, and
-//! one may go on after it has lost it. The condition on each batch's key decides, in the [chain](super::chain).
+//! The lease is only advice. Clocks stop, processes pause and requests arrive late, so two servers may both believe
+//! that they hold it, and one may carry on after it has lost it. The conditional creation of each batch in the
+//! [chain](super::chain) keeps that safe.
 
 use std::time::{Duration, Instant};
 
@@ -42,18 +44,18 @@ struct LeaseJson {
     seconds: u32,
 }
 
-/// A lease as somebody wrote it.
+/// A parsed lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseRecord {
     /// The process that holds it.
     pub holder: WriterId,
-    /// The URL at which the holder takes entries.
+    /// The URL at which the holder accepts entries.
     pub address: Option<String>,
-    /// Number of the holder: one more than that of the one before.
+    /// Number of the holder, one more than its predecessor's.
     pub term: u64,
-    /// The times that this holder has written the lease.
+    /// How many times this holder has written the lease.
     pub renewal: u64,
-    /// The time for which an unchanged lease is the holder's; 0 if it gave the lease up.
+    /// How long an unchanged lease remains valid; 0 if the holder has released it.
     pub seconds: u32,
 }
 
@@ -63,7 +65,7 @@ impl LeaseRecord {
     /// Parses the object.
     ///
     /// # Errors
-    /// [`FormatError`] for anything but the JSON drawn above.
+    /// [`FormatError`] if the object differs from the JSON in the module's documentation.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let wrong = |expected: String, seen: String| FormatError::malformed(Self::WHAT, expected, seen);
         cap(Self::WHAT, bytes.len(), MAX_LEASE_BYTES)?;
@@ -102,25 +104,26 @@ impl LeaseRecord {
 /// A version of the lease that a process has read or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
-    /// `None` if it can't be parsed: nobody knows whose it is, and it runs out like any other.
+    /// `None` if the object can't be parsed. Its holder is unknown, and it expires like any other lease.
     pub record: Option<LeaseRecord>,
-    /// For its own lease, the time before the write was sent; for another's, the time after the first answer that had this
-    /// version. Both make this process believe in its own lease for too short a time, and in another's for too long.
+    /// For this process's lease, the time before the write was sent. For another's, the time after the first answer
+    /// with this version. Both err on the safe side: this process drops its own lease early and takes another's late.
     pub since: Instant,
 }
 
 /// The next step for the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// This process holds it, until the given time.
+    /// This process holds the lease until the given time.
     Hold(Instant),
-    /// Another process holds it. It may be taken at the given time, unless it has changed by then.
+    /// Another process holds the lease. This process may take it at the given time if it has not changed by then.
     Wait(Instant),
-    /// Nobody holds it.
+    /// Nobody holds the lease.
     Take,
 }
 
-/// Decides about a lease that `me` has observed, `None` if there is none. A lease that can't be parsed lasts `length`.
+/// Decides what `me` may do with an observed lease; `None` if there is none. A lease that can't be parsed lasts
+/// `length`.
 #[must_use]
 pub fn decide(observed: Option<&Observed>, me: WriterId, length: Duration, now: Instant) -> Decision {
     let Some(Observed { record, since }) = observed else { return Decision::Take };
@@ -132,21 +135,23 @@ pub fn decide(observed: Option<&Observed>, me: WriterId, length: Duration, now: 
     }
 }
 
-/// One process's view of the lease, and its attempts to get and keep it. No thread: [`step`](Self::step) does what is due.
+/// One process's view of the lease. It has no thread: the caller calls [`step`](Self::step), which takes or renews the
+/// lease when that is due.
 pub struct Lease {
     me: WriterId,
     address: Option<String>,
     length: Duration,
-    /// The version that was read or written last. Its tag is what the next write replaces.
+    /// The version that was read or written last. The next write replaces the version with this tag.
     seen: Option<(Observed, Tag)>,
-    /// The last write that no answer called done, and when it was first sent.
+    /// The last unconfirmed write, and the time at which it was first sent.
     unclear: Option<(Vec<u8>, Instant)>,
-    /// Unset after an unclear or refused write, until the lease is read.
+    /// False after an unclear or refused write, until the lease is read.
     is_known: bool,
 }
 
 impl Lease {
-    /// A view of a lease of `seconds`, 1 to [`MAX_SECONDS`]. `address` is where this process takes entries.
+    /// A view of a lease of `seconds`, 1 to [`MAX_SECONDS`]. `address` is the URL at which this process accepts
+    /// entries.
     #[must_use]
     pub fn new(me: WriterId, address: Option<String>, seconds: u32) -> Self {
         let length = Duration::from_secs(seconds.clamp(1, MAX_SECONDS).into());
@@ -159,49 +164,50 @@ impl Lease {
         self.length
     }
 
-    /// The lease as this process knows it, without asking the bucket.
+    /// The decision about the last observed version, without a request to the bucket.
     #[must_use]
     pub fn decision(&self, now: Instant) -> Decision {
         decide(self.seen.as_ref().map(|(observed, _)| observed), self.me, self.length, now)
     }
 
-    /// The address of the process that holds the lease, if it is another one and said so.
+    /// The address of the holder, if another process holds the lease and has stated its address.
     #[must_use]
     pub fn holder(&self) -> Option<&str> {
         let record = self.record()?;
         record.address.as_deref().filter(|_| record.holder != self.me && record.seconds > 0)
     }
 
-    /// The number of the present holder.
+    /// The number of the current holder.
     #[must_use]
     pub fn term(&self) -> u64 {
         self.record().map_or(0, |record| record.term)
     }
 
-    /// When [`step`](Self::step) has something to do: to renew the own lease, or to look at another's.
+    /// The time at which the caller should next call [`step`](Self::step), to renew this process's lease or to look at
+    /// another's.
     #[must_use]
     pub fn due(&self, now: Instant) -> Instant {
         match self.decision(now) {
             Decision::Take => now,
-            // Two thirds before it runs out; at once, if it is as old as that.
+            // Two thirds of the length before the lease expires, or at once if that time has passed.
             Decision::Hold(until) => until.checked_sub(self.length / 3 * 2).unwrap_or(now),
-            // At least thrice in its length, to see that it was given up.
+            // At least three times per length, to notice a release.
             Decision::Wait(until) => until.min(now + self.length / 3),
         }
     }
 
-    /// Renews the lease if it is this process's and a third of it has passed; looks at it, and takes it if nobody holds it.
-    /// All of that only if `wanted`; otherwise gives it up. `now` reads the monotonic clock.
+    /// If `wanted`, takes the lease if nobody holds it, or renews it if this process holds it and a third of its length
+    /// has passed. Otherwise, releases it. `now` reads the monotonic clock.
     ///
     /// # Errors
-    /// The bucket's. A write may have been done all the same; the next step reads before it writes.
+    /// The bucket's errors. The write may have succeeded anyway; the next step reads before it writes.
     pub fn step(
         &mut self,
         objects: &dyn Objects,
         wanted: bool,
         now: impl Fn() -> Instant,
     ) -> Result<Decision, BucketError> {
-        // 1. LOOK, unless it is known to be this process's.
+        // 1. LOOK, unless this process knows that it holds the lease.
         if !self.is_known || !matches!(self.decision(now()), Decision::Hold(_)) {
             self.look(objects, &now)?;
         }
@@ -216,11 +222,11 @@ impl Lease {
             Decision::Wait(_) => false,
         };
         if is_due {
-            // 2. WRITE the next version in the place of the one that was seen. A crash leaves one or the other; the
-            // others wait until it has run out.
+            // 2. WRITE the next version, which replaces the one that was seen. A crash leaves either version; the other
+            // servers wait until it expires.
             let record = self.next_record(at);
             self.write(objects, &record, at)?;
-            // 3. LOOK, if somebody was quicker.
+            // 3. LOOK, if another server was faster.
             if !self.is_known {
                 self.look(objects, &now)?;
             }
@@ -228,10 +234,10 @@ impl Lease {
         Ok(self.decision(now()))
     }
 
-    /// Gives the lease up, if it is this process's, so that another need not wait.
+    /// Releases the lease if this process holds it, so that the next holder need not wait.
     ///
     /// # Errors
-    /// The bucket's. Then it runs out.
+    /// The bucket's errors. The lease then expires by itself.
     pub fn release(&mut self, objects: &dyn Objects, now: Instant) -> Result<(), BucketError> {
         if !matches!(self.decision(now), Decision::Hold(_)) {
             return Ok(());
@@ -269,7 +275,8 @@ impl Lease {
         };
         if self.seen.as_ref().is_none_or(|(_, seen)| *seen != tag) {
             let sent = self.unclear.take().filter(|(sent, _)| *sent == bytes).map(|(_, at)| at);
-            // A version of this process that came so late that nobody knows when it was sent runs out like another's.
+            // If a version of this process arrives so late that its send time is no longer known, treat it as
+            // another's.
             let record = LeaseRecord::parse(&bytes).ok();
             let record = record.filter(|record| record.holder != self.me || sent.is_some());
             self.seen = Some((Observed { record, since: sent.unwrap_or_else(now) }, tag));
@@ -294,7 +301,7 @@ impl Lease {
                 Ok(())
             }
             refused => {
-                // The same bytes may have been sent before, also by a proxy that sent this request twice.
+                // The same bytes may have been sent before, also by a proxy that repeated this request.
                 let earlier = self.unclear.take().filter(|(sent, _)| *sent == bytes);
                 self.unclear = earlier.or(Some((bytes, at)));
                 refused.map(drop)

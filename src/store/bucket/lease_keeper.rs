@@ -1,4 +1,4 @@
-//! The thread that gets and keeps the [lease](super::lease).
+//! The thread that takes and renews the [lease](super::lease).
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -9,15 +9,15 @@ use super::lease::{Decision, Lease};
 use crate::bucket::Objects;
 use crate::store::Turn;
 
-/// The time after which a store that stands by asks again, at the latest.
+/// Longest interval at which a standby's store asks for its turn.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-/// The shortest pause between two looks at the lease, and after an error.
+/// Shortest pause between reads of the lease, and after an error.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Lengths of the lease after which a process that has not asked whose turn it is counts as stuck.
+/// A process counts as stuck if it has not asked for its turn for this many lease lengths.
 const SILENCE: u32 = if cfg!(test) { 3 } else { 10 };
 
-/// Keeps the lease in a thread of its own until it is dropped; then it gives the lease up.
+/// Takes and renews the lease in a thread of its own. Dropping the keeper releases the lease.
 pub struct LeaseKeeper {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -26,15 +26,15 @@ pub struct LeaseKeeper {
 /// The state of the lease, for metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseState {
-    /// This process holds the lease until then.
+    /// The time until which this process holds the lease; `None` if it does not.
     pub held_until: Option<Instant>,
-    /// The address of the other process that holds it.
+    /// The holder's address, if another process holds the lease.
     pub holder: Option<String>,
-    /// The number of the present holder.
+    /// The number of the current holder.
     pub term: u64,
-    /// Requests about the lease that failed.
+    /// Number of failed requests for the lease.
     pub errors: u64,
-    /// The last one of them, until one succeeds.
+    /// The last failure, until a request succeeds.
     pub error: Option<String>,
 }
 
@@ -46,7 +46,7 @@ struct Shared {
 struct Inner {
     state: LeaseState,
     is_wanted: bool,
-    /// When this process last asked whose turn it is.
+    /// The time at which this process last asked for its turn.
     asked: Instant,
     must_stop: bool,
 }
@@ -58,21 +58,22 @@ impl Shared {
 }
 
 impl LeaseKeeper {
-    /// Looks at the lease once, takes it if nobody holds it and it `is_wanted`, and starts the thread.
+    /// Reads the lease, takes it if it `is_wanted` and nobody holds it, and starts the thread.
     ///
     /// # Errors
-    /// The system's, if it has no more threads. Errors of the bucket are tried again, and are in [`state`](Self::state).
+    /// The system's error if no thread can be started. The thread retries after errors of the bucket and reports them
+    /// in [`state`](Self::state).
     pub fn start(lease: Lease, objects: Arc<dyn Objects>, is_wanted: bool) -> io::Result<Self> {
         let state = LeaseState { held_until: None, holder: None, term: 0, errors: 0, error: None };
         let inner = Mutex::new(Inner { state, is_wanted, asked: Instant::now(), must_stop: false });
         let shared = Arc::new(Shared { inner, changed: Condvar::new() });
-        let mut keeping = Keeping { lease, objects, shared: shared.clone() };
+        let mut keeping = KeeperThread { lease, objects, shared: shared.clone() };
         keeping.step();
         let thread = Builder::new().name("lease".to_owned()).spawn(move || keeping.run())?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Says whether this process wants the lease. One that does not want it gives it up.
+    /// Sets whether this process wants the lease. If not, the thread releases it.
     pub fn want(&self, is_wanted: bool) {
         let mut inner = self.shared.inner();
         if inner.is_wanted != is_wanted {
@@ -81,7 +82,8 @@ impl LeaseKeeper {
         }
     }
 
-    /// Says if this process should append now, as [`Store::turn`](crate::store::Store::turn) says it. Asks nobody.
+    /// Decides whether this process should append now, as [`Store::turn`](crate::store::Store::turn) returns it. Sends
+    /// no request.
     #[must_use]
     pub fn turn(&self, now: Instant) -> Turn {
         let LeaseState { held_until, holder, .. } = {
@@ -106,34 +108,34 @@ impl Drop for LeaseKeeper {
     fn drop(&mut self) {
         self.shared.inner().must_stop = true;
         self.shared.changed.notify_all();
-        // If the thread panicked, the lease runs out by itself.
+        // If the thread panicked, the lease expires by itself.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-/// The part of the keeper that is in the thread.
-struct Keeping {
+/// The keeper's thread.
+struct KeeperThread {
     lease: Lease,
     objects: Arc<dyn Objects>,
     shared: Arc<Shared>,
 }
 
-impl Keeping {
+impl KeeperThread {
     fn run(mut self) {
         while self.wait() {
             self.step();
         }
         if let Err(error) = self.lease.release(self.objects.as_ref(), Instant::now()) {
-            tracing::warn!("the lease could not be given up, and runs out: {error}");
+            tracing::warn!("could not release the lease, so it expires by itself: {error}");
         }
     }
 
-    /// Waits until something is to be done. Returns false if the thread must stop.
+    /// Waits until the next step is due. Returns false if the thread must stop.
     fn wait(&self) -> bool {
         let begun = Instant::now();
         let mut inner = self.shared.inner();
         let is_wanted = inner.is_wanted;
-        // A lease that is free is not taken while it is not wanted.
+        // An unwanted lease needs no action even if it is free.
         let due = if is_wanted { self.lease.due(begun) } else { begun + self.lease.length() / 3 };
         let due = due.max(begun + LEAST_PAUSE);
         while !inner.must_stop && inner.is_wanted == is_wanted {
@@ -147,22 +149,22 @@ impl Keeping {
     }
 
     fn step(&mut self) {
-        // A process that does not ask is stuck, and keeps nobody else from appending.
+        // A process that does not ask is stuck, and must not keep the lease.
         let is_wanted = {
             let inner = self.shared.inner();
             inner.is_wanted && inner.asked.elapsed() < SILENCE * self.lease.length()
         };
         let stepped = self.lease.step(self.objects.as_ref(), is_wanted, Instant::now);
-        // After an error, what was known before holds until it runs out.
+        // After an error, the last known version counts until it expires.
         let decision = self.lease.decision(Instant::now());
         let mut inner = self.shared.inner();
         let state = &mut inner.state;
         let held = matches!(decision, Decision::Hold(_));
         match (state.held_until.is_some(), held) {
             (false, true) => {
-                tracing::info!(term = self.lease.term(), "this server holds the lease, and appends");
+                tracing::info!(term = self.lease.term(), "this server holds the lease and appends");
             }
-            (true, false) => tracing::warn!("this server does not hold the lease any more"),
+            (true, false) => tracing::warn!("this server no longer holds the lease"),
             _ => {}
         }
         state.held_until = match decision {

@@ -1,4 +1,4 @@
-//! The local tree and index of a log in a bucket, while they are open.
+//! The open local tree and index of a log in a bucket.
 
 use std::sync::Arc;
 
@@ -8,21 +8,21 @@ use crate::store::derived::index::IndexWriter;
 use crate::store::derived::{RowWriter, Tree};
 use crate::store::{Layout, StoreError};
 
-/// Used by the writing thread alone; a reload replaces it.
+/// Writes the tree and the index. Only the writing thread uses it; a reload replaces it.
 pub struct Writer {
     pub rows: RowWriter,
     pub index: IndexWriter,
     pub failed: Option<Failed>,
 }
 
-/// The step that failed, which a reload makes good.
+/// The step that failed, which tells a reload what to repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failed {
-    /// A request to the bucket: nobody knows what it has. The tree is that of batches that are there.
+    /// A request to the bucket failed, so the bucket's state is unknown. The tree covers only batches in the bucket.
     Request,
-    /// An apply: nobody knows what sled has. It is opened again, and catches up.
+    /// An apply failed, so sled's state is unknown. A reload reopens it and catches up.
     Apply,
-    /// A check of the tree in sled, whose error says nothing about the bucket: the cache is made anew.
+    /// A check of the tree in sled failed, which says nothing about the bucket. A reload rebuilds the cache.
     Check,
 }
 
@@ -34,8 +34,8 @@ pub struct Recovered {
     pub db: sled::Db,
 }
 
-/// Computes the root of a smaller tree, which the tree proves to be its beginning: a damaged tile in sled must not pass for
-/// a bucket with another history.
+/// Computes the root of a smaller tree, and proves that the current tree extends it. Without the proof, a damaged tile
+/// in sled could look like a bucket with a different history.
 pub fn root_at(tree: &Tree) -> impl Fn(TreeSize) -> Result<Hash, StoreError> {
     |size| {
         let peaks = tree.peaks();
@@ -45,7 +45,7 @@ pub fn root_at(tree: &Tree) -> impl Fn(TreeSize) -> Result<Hash, StoreError> {
     }
 }
 
-/// Removes the cache of tree and index. A crash in here leaves none or a part of it: both are made anew.
+/// Deletes the cached tree and index. A crash here leaves part of them; the next start rebuilds both.
 pub fn discard(layout: &Layout, io: Arc<dyn SledIo>) -> Result<(), StoreError> {
     layout.sled_dir(io).discard()?;
     Ok(remove_dir(&layout.index())?)

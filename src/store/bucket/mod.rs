@@ -43,7 +43,7 @@ pub use moving::{
     finish_move, is_moving, set_journal_aside,
 };
 pub use options::BucketOptions;
-pub use repair::{BucketRepair, BundleSource, Mended, Mending, NamedSource, SourceHeads};
+pub use repair::{BucketRepair, BundleSource, NamedSource, RepairMode, RepairOutcome, SourceHeads};
 pub use seal::{SEAL_BYTES, Seal};
 pub use store::BucketStore;
 

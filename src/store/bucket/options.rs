@@ -6,29 +6,29 @@ use super::{ChainError, WriterId};
 use crate::bucket::Objects;
 use crate::store::OpenOptions;
 
-/// The parts that a log in a bucket is opened with.
+/// Options for opening a log in a bucket.
 pub struct BucketOptions {
     /// The bucket, below the log's prefix.
     pub objects: Arc<dyn Objects>,
-    /// The options that logs on disk have, too. Those of the journal and of the file of leaf hashes are not used.
+    /// The options shared with logs on disk. Those for the journal and for the file of leaf hashes are ignored.
     pub open: OpenOptions,
-    /// True for a log with witnesses: `checkpoint` then has only heads with their quorum, and `checkpoint.signed` what the
-    /// log signs.
+    /// True for a log with witnesses. `checkpoint` then holds only heads with a quorum, and `checkpoint.signed` the
+    /// heads that the log signs.
     pub has_witnesses: bool,
-    /// This process; random.
+    /// The random id of this process.
     pub writer: WriterId,
-    /// Length of the lease. Without one, this process always tries to append.
+    /// Length of the lease. If `None`, this process always tries to append.
     pub lease_seconds: Option<u32>,
-    /// The URL at which this process takes entries, for others that don't.
+    /// The URL at which this process accepts entries. Standbys name it to their clients.
     pub address: Option<String>,
-    /// Requests at once.
+    /// Concurrent requests.
     pub threads: usize,
-    /// Bytes of the local cache of bundles.
+    /// Size of the local cache of bundles, in bytes.
     pub bundle_bytes: u64,
 }
 
 impl BucketOptions {
-    /// For a log without witnesses that no other process serves.
+    /// Options for a log without witnesses that no other process serves.
     ///
     /// # Errors
     /// [`ChainError::Randomness`].

@@ -1,13 +1,13 @@
-//! Several requests at once.
+//! Runs several requests at once.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Does `work` on each item, on at most `threads` threads. Returns the results in the order of the items.
+/// Calls `work` for each item, on at most `threads` threads. Returns the results in the order of the items.
 ///
 /// # Errors
-/// An error of `work`; items that were not begun then are left out.
+/// The first error of `work`. Items that have not begun by then are skipped.
 pub fn map<T: Sync, R: Send, E: Send>(
     items: &[T],
     threads: usize,
@@ -31,7 +31,7 @@ pub fn map<T: Sync, R: Send, E: Send>(
     };
     thread::scope(|scope| (0..threads.min(items.len())).for_each(|_| drop(scope.spawn(run))));
     let mut results = results.into_inner().expect("no panic while it is held");
-    // An error leaves gaps.
+    // After an error, skipped items have no result.
     if let Some(at) = results.iter().position(|result| matches!(result, Some(Err(_)))) {
         results.swap(0, at);
         results.truncate(1);

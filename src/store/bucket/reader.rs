@@ -1,4 +1,4 @@
-//! The entries of a log in a bucket: the newest in memory, the others in full bundles, and all of them in batches.
+//! Reads the entries of a log in a bucket: the newest from memory, older ones from full bundles or from their batches.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ const FULL: usize = 256;
 /// Length of the largest bundle.
 pub const MAX_BUNDLE_BYTES: usize = FULL * (LENGTH_BYTES + MAX_ENTRY_BYTES);
 
-/// The entries of a log in a bucket, for readers. Whatever a cache or a bundle in the bucket has, an entry that does not
-/// hash to its leaf is read again from its batch.
+/// The entries of a log in a bucket, for readers. An entry from the cache or from a bundle that does not hash to its
+/// leaf is read again from its batch.
 pub struct BucketEntries {
     pub objects: Arc<dyn Objects>,
     /// SHA-256 of the log's origin.
@@ -29,14 +29,14 @@ pub struct BucketEntries {
     /// The newest entries.
     pub tail: Tail,
     pub cache: BundleCache,
-    /// Requests at once.
+    /// Concurrent requests.
     pub threads: usize,
-    /// Set once a reader saw that the tree in sled does not check.
+    /// Set by a reader that finds the tree in sled damaged.
     pub tree_damaged: AtomicBool,
 }
 
 impl BucketEntries {
-    /// Reads the batches that have the entries of this range, in order.
+    /// Reads the batches with the entries of this range, in order.
     ///
     /// # Errors
     /// [`ChainError`]: [`ChainError::RolledBack`] if some are missing.
@@ -61,9 +61,9 @@ impl BucketEntries {
         Ok(batches)
     }
 
-    /// The first indices of the batches that may have some of the entries.
+    /// The first leaf indices of the batches that may have some of the entries.
     fn list(&self, entries: &Range<u64>) -> Result<Vec<LeafIndex>, ChainError> {
-        // The batch with the first entry begins at most one batch before it.
+        // The batch with the first entry begins at most the length of the longest batch before it.
         let begin = entries.start.checked_sub(MAX_BATCH_ENTRIES as u64).and_then(LeafIndex::new);
         let (mut after, mut firsts) = (begin.map(layout::batch).unwrap_or_default(), Vec::new());
         loop {
@@ -85,15 +85,15 @@ impl BucketEntries {
         let key = layout::batch(first);
         let damaged = |detail: String| ChainError::BatchDamaged { key: key.clone(), detail };
         let object = self.objects.get(&key, MAX_OBJECT_BYTES)?;
-        let object = object.ok_or_else(|| damaged("it was listed, and is missing".to_owned()))?;
+        let object = object.ok_or_else(|| damaged("it was listed but is missing".to_owned()))?;
         let batch = BatchObject::parse(object.bytes).map_err(|e| damaged(e.to_string()))?;
         if batch.head().first != first || batch.head().origin != self.origin {
-            return Err(damaged("it is another batch, or another log's".to_owned()));
+            return Err(damaged("expected this log's batch, saw another batch or another log's".to_owned()));
         }
         Ok(batch)
     }
 
-    /// Reads entries from their batches, as a bundle has them.
+    /// Reads entries from their batches, in the format of a bundle.
     ///
     /// # Errors
     /// As [`batches`](Self::batches).
@@ -108,7 +108,7 @@ impl BucketEntries {
         Ok(bytes)
     }
 
-    /// Reads a full bundle from the cache, the bucket, or its batches, whichever has the right one first.
+    /// Reads a full bundle from the cache, else from the bucket, else from its batches.
     fn full_bundle(&self, tree: &Tree, index: u64) -> Result<Vec<u8>, StoreError> {
         let expected = leaf_hashes(tree, index, FULL)?;
         let is_right = |bytes: &[u8]| {
@@ -128,18 +128,18 @@ impl BucketEntries {
                 return Ok(object.bytes);
             }
             Ok(Some(_)) => "does not have the log's entries",
-            // A head that covers it, and its tiles, may come later.
+            // The bundle may be written later, together with a head that covers it.
             Ok(None) => "is not there",
             Err(error) => return Err(error.into()),
         };
         let bytes = self.bundle_of_batches(index * TILE_WIDTH..(index + 1) * TILE_WIDTH)?;
         if !is_right(&bytes) {
-            // The reader finds out whether the tree is wrong.
+            // The caller finds out whether the tree is wrong.
             return Ok(bytes);
         }
-        tracing::warn!(object = %tile, "the bundle {seen}; it is read from the batches, and written again");
+        tracing::warn!(object = %tile, "the bundle {seen}; reading it from the batches and rewriting it");
         if let Err(error) = self.objects.put(&layout::tile(tile), &bytes, &IMMUTABLE) {
-            tracing::warn!(object = %tile, %error, "the bundle was not written; readers of the bucket can't use it");
+            tracing::warn!(object = %tile, %error, "could not rewrite the bundle; readers of the bucket can't use it");
         }
         self.cache.put(index, &bytes);
         Ok(bytes)

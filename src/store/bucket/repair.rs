@@ -1,9 +1,9 @@
-//! Making a log in a bucket whole again: lost or damaged batches from sources that have their entries, tiles from the batches,
-//! heads from the other head or a source. The same steps put a backup into an empty bucket.
+//! Repairs a log in a bucket: rebuilds lost and damaged batches from sources that have their entries, tiles from the
+//! batches, and heads from the other head or a source. The same steps restore a backup into an empty bucket.
 //!
-//! Nothing that a source says is believed. The batches that are there, with those that are to be made, have to hash to the
-//! head that the log signed before the first object is written. Batches come first, then tiles, and heads last, so that a
-//! crash leaves a log that the next repair goes on with.
+//! Sources are not trusted. Before anything is written, the existing and the planned batches together must hash to the
+//! head that the log signed. Batches are written first, then tiles, and heads last, so that the next repair can
+//! continue after a crash.
 
 mod bundles;
 mod heads;
@@ -31,9 +31,9 @@ pub use bundles::BundleSource;
 use heads::OwnHeads;
 use plan::{Gap, Plan};
 
-/// The number of times that one write is sent while its answers are unclear and the object is not there.
+/// Attempts at one write while its outcome is unclear and the object is not there.
 const ATTEMPTS: usize = 2;
-/// Requests at once.
+/// Concurrent requests.
 const THREADS: usize = 16;
 
 /// A source of entries.
@@ -44,28 +44,28 @@ pub struct NamedSource {
     pub entries: Box<dyn EntrySource>,
 }
 
-/// Heads that sources have.
+/// The heads of the sources.
 #[derive(Debug, Clone, Default)]
 pub struct SourceHeads {
-    /// The last one that the log signed.
+    /// The last head that the log signed.
     pub signed: Option<SignedHead>,
-    /// The last one with a quorum of witnesses, which the caller has checked.
+    /// The last head with a quorum of witnesses, which the caller has checked.
     pub witnessed: Option<SignedHead>,
 }
 
 /// The repairs that are allowed in a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mending {
-    /// Objects that are missing are made, up to the source's head, and none is replaced but older heads. A bucket that has
-    /// more than the source, or something else, is refused.
+pub enum RepairMode {
+    /// Creates missing objects up to the source's head, and replaces nothing but older heads. Refuses a bucket that has
+    /// more than the source, or something else.
     Restore,
-    /// Damaged objects are replaced as well.
+    /// Also replaces damaged objects.
     Repair,
 }
 
-/// A log in a bucket to be made whole. Its servers should not run: they stop appending when they find a loss.
+/// A repair of a log in a bucket. Stop the log's servers first; a running server stops appending when it finds a loss.
 pub struct BucketRepair<'a> {
-    /// The bucket, below the log's prefix; it was probed.
+    /// The bucket, below the log's prefix. The caller has probed it.
     pub objects: Arc<dyn Objects>,
     /// The log's key; its name is the origin.
     pub key: &'a NoteKey,
@@ -74,57 +74,57 @@ pub struct BucketRepair<'a> {
     /// True for a log with witnesses.
     pub has_witnesses: bool,
     /// The repairs that are allowed.
-    pub mending: Mending,
-    /// The sources' heads.
+    pub mode: RepairMode,
+    /// The heads of the sources.
     pub heads: SourceHeads,
-    /// Called with the entries checked and in all.
+    /// Called with the number of entries checked and their total.
     pub progress: &'a dyn Fn(u64, u64),
 }
 
 /// The result of a repair or a restore.
 #[derive(Debug, Clone)]
-pub struct Mended {
+pub struct RepairOutcome {
     /// The head that the batches were proven against.
     pub head: SignedHead,
-    /// Entries in the bucket now.
+    /// Number of entries in the bucket afterwards.
     pub size: TreeSize,
-    /// Batches that were there and right.
+    /// Number of batches that were there and correct.
     pub kept: u64,
-    /// Entries in them.
+    /// Number of entries in them.
     pub kept_entries: u64,
-    /// The batches that were made, in place of missing ones.
+    /// Number of batches created in place of missing ones.
     pub created: u64,
-    /// Those that were made in place of damaged ones.
+    /// Number of batches that replaced damaged ones.
     pub replaced: u64,
-    /// Entries that came from sources.
+    /// Number of entries from sources.
     pub fetched: u64,
-    /// The sources that they came from.
+    /// Names of the sources that provided them.
     pub from: Vec<String>,
-    /// The tiles and bundles, and those of them that were made.
+    /// Counts of the tiles and bundles, checked and rewritten.
     pub tiles: BucketChecked,
-    /// The heads that were written.
+    /// The heads that the repair wrote.
     pub heads: Vec<HeadKind>,
-    /// The state of the last signed head before.
+    /// The state of the last signed head before the repair.
     pub checkpoint: CheckpointWas,
 }
 
 impl BucketRepair<'_> {
-    /// Makes the log whole, with entries of the first of the `sources` that has the right ones.
+    /// Repairs the log. Takes missing entries from the first of the `sources` that has the right ones.
     ///
     /// # Errors
-    /// [`CopyError`]: [`CopyError::Source`] if no source has what is missing, [`CopyError::Newer`] and [`CopyError::Fork`] if
-    /// the bucket and the sources are not of one history. Before the batches check, nothing is written. After an error in
-    /// writing, the same call goes on.
-    pub fn run(&self, sources: &mut [NamedSource]) -> Result<Mended, CopyError> {
-        // 1. HEADS. They say what has to be there at least.
+    /// [`CopyError`]: [`CopyError::Source`] if no source has the missing entries, [`CopyError::Newer`] and
+    /// [`CopyError::Fork`] if the bucket and the sources have different histories. Nothing is written until all batches
+    /// check. After a failed write, the same call continues the repair.
+    pub fn run(&self, sources: &mut [NamedSource]) -> Result<RepairOutcome, CopyError> {
+        // 1. HEADS. They give a lower bound on the size of the log.
         let own = OwnHeads::read(self.objects.as_ref(), self.key)?;
         let (target, checkpoint) = self.target(&own)?;
         let all: Vec<SignedHead> =
             own.signed().chain(self.heads.signed.iter()).chain(&self.heads.witnessed).cloned().collect();
         // 2. PLAN. Reads everything, and writes nothing.
         let plan = Plan::make(self, &target, &all, sources)?;
-        // 3. BATCHES. Each is one that the signed head covers, so none of them can be wrong, whoever else writes.
-        let mut mended = Mended {
+        // 3. BATCHES. The signed head covers each of them, so they are correct even if another process writes meanwhile.
+        let mut outcome = RepairOutcome {
             size: plan.size,
             kept: plan.kept,
             kept_entries: plan.kept_entries,
@@ -139,21 +139,21 @@ impl BucketRepair<'_> {
         };
         let writer = WriterId::random().map_err(ChainError::Randomness).map_err(StoreError::from)?;
         for gap in plan.gaps {
-            self.fill(gap, writer, sources, &mut mended)?;
+            self.fill(gap, writer, sources, &mut outcome)?;
         }
-        // 4. TILES, of what is read back from the bucket.
+        // 4. TILES, computed from the batches as read back from the bucket.
         let heads = own.after(self, &target);
-        mended.tiles =
-            self.make_tiles(&target, mended.size, &heads.iter().map(|(_, head)| head.head.size).collect())?;
-        // 5. HEADS, with which the log counts.
+        outcome.tiles =
+            self.make_tiles(&target, outcome.size, &heads.iter().map(|(_, head)| head.head.size).collect())?;
+        // 5. HEADS. Servers and readers accept the log from here on.
         make::name(self.objects.as_ref(), self.key.name().as_str(), self.profile).map_err(not_this_log)?;
-        mended.heads = own.write(self, &heads)?;
-        Ok(mended)
+        outcome.heads = own.write(self, &heads)?;
+        Ok(outcome)
     }
 
-    /// The head to reach, and what the bucket's own was.
+    /// The head to reach, and the state of the bucket's own head.
     fn target(&self, own: &OwnHeads) -> Result<(SignedHead, CheckpointWas), CopyError> {
-        if let Some(kind) = own.damaged().filter(|_| self.mending == Mending::Restore) {
+        if let Some(kind) = own.damaged().filter(|_| self.mode == RepairMode::Restore) {
             let key = kind.as_str().to_owned();
             let detail = "a restore replaces nothing; `treehead repair` does".to_owned();
             return Err(StoreError::from(ChainError::HeadDamaged { key, detail }).into());
@@ -163,7 +163,7 @@ impl BucketRepair<'_> {
         let name = || self.objects.name();
         match (last, theirs) {
             (Some(last), Some(theirs))
-                if self.mending == Mending::Restore && last.head.size > theirs.head.size =>
+                if self.mode == RepairMode::Restore && last.head.size > theirs.head.size =>
             {
                 Err(self.newer(last.head.size, theirs.head.size))
             }
@@ -197,7 +197,7 @@ impl BucketRepair<'_> {
         gap: Gap,
         writer: WriterId,
         sources: &mut [NamedSource],
-        mended: &mut Mended,
+        outcome: &mut RepairOutcome,
     ) -> Result<(), CopyError> {
         let mut edge = gap.edge;
         let source = &mut sources[gap.source];
@@ -220,14 +220,14 @@ impl BucketRepair<'_> {
             edge = growth.edge.clone();
             let batch = Batch { first, entries, leaf_hashes, facts, growth };
             self.write_batch(&batch, before, writer, piece.replaces.as_ref())?;
-            mended.fetched += piece.count as u64;
-            *if piece.replaces.is_some() { &mut mended.replaced } else { &mut mended.created } += 1;
-            (self.progress)(edge.size().get(), mended.size.get());
+            outcome.fetched += piece.count as u64;
+            *if piece.replaces.is_some() { &mut outcome.replaced } else { &mut outcome.created } += 1;
+            (self.progress)(edge.size().get(), outcome.size.get());
         }
         Ok(())
     }
 
-    /// Creates a batch, or replaces the damaged version with this tag.
+    /// Creates a batch, or replaces the damaged version that has this tag.
     fn write_batch(
         &self,
         batch: &Batch,
@@ -254,14 +254,14 @@ impl BucketRepair<'_> {
                 },
             };
             match written {
-                Ok(()) => "another version is there".clone_into(&mut detail),
+                Ok(()) => "the bucket has another version".clone_into(&mut detail),
                 Err(error) if error.may_be_done() => detail = error.to_string(),
                 Err(BucketError::Refused { refusal: Refusal::Denied, .. }) if replaces.is_some() => {
                     return Err(denied(&key));
                 }
                 Err(error) => return Err(bucket(error)),
             }
-            // Whoever wrote it, it is right if it has these entries on top of the same tree.
+            // The batch is correct, whichever process wrote it, if it adds these entries to the same tree.
             let seen = self.objects.get(&key, MAX_OBJECT_BYTES).map_err(bucket)?;
             let seen = seen.and_then(|object| BatchObject::parse(object.bytes).ok());
             let is_right = |seen: &BatchObject| {
@@ -282,7 +282,7 @@ impl BucketRepair<'_> {
         Err(StoreError::from(ChainError::Unclear { key, detail }).into())
     }
 
-    /// Reads all batches back, and makes the tiles of heads of these sizes where they are missing or wrong.
+    /// Reads all batches back, and rewrites missing and wrong tiles of heads of these sizes.
     fn make_tiles(
         &self,
         target: &SignedHead,
@@ -340,10 +340,10 @@ fn bucket(error: BucketError) -> CopyError {
     StoreError::from(ChainError::from(error)).into()
 }
 
-/// A rule of the bucket keeps batches from being replaced, as it should.
+/// The error when the bucket's policy denies replacing a batch, as it should.
 fn denied(key: &str) -> CopyError {
     let key = key.to_owned();
-    let detail = "the rules of the bucket deny replacing it, as they should: with credentials that may, delete it or bring its right version back, and run the repair again".to_owned();
+    let detail = "the bucket's policy denies replacing it, as it should; with credentials that are exempt, delete it or restore its right version, then run the repair again".to_owned();
     StoreError::from(ChainError::BatchDamaged { key, detail }).into()
 }
 
@@ -354,7 +354,7 @@ fn not_this_log(error: make::MakeError) -> CopyError {
     }
 }
 
-/// The index of the leaf after so many.
+/// The leaf index after a tree of this size.
 fn next_of(size: TreeSize) -> LeafIndex {
     LeafIndex::new(size.get()).expect("trees are far smaller than the largest one")
 }

@@ -1,4 +1,4 @@
-//! The end of a chain whose log goes on elsewhere, in place of the next batch: `batch/<size>`.
+//! The seal at the end of a chain whose log was moved away, under the key of the next batch: `batch/<size>`.
 //!
 //! ```text
 //! magic        8   "THSEAL1\n"
@@ -6,12 +6,12 @@
 //! size         8   leaves of the tree, u64, as in the object's key
 //! root        32   root of that tree
 //! mover       16   random, one for each move
-//! checksum    32   SHA-256 of everything before
+//! checksum    32   SHA-256 of all preceding bytes
 //! ```
 //!
-//! Numbers are big-endian. A batch is created under a key that nothing has, and so is a seal: after it, no server can
-//! append to this chain, whatever it believes about itself. A seal is never taken away. Its bytes are a function of the
-//! chain and the mover, so a move that was cut short recognises its own.
+//! Numbers are big-endian. A seal occupies the key of the next batch, so no server can append to the chain any more,
+//! whatever it believes about the lease. A seal is never removed. Its bytes depend only on the chain and the mover, so an
+//! interrupted move recognises its own seal.
 
 use super::batch_object::{ID_BYTES, WriterId};
 use crate::format::{FormatError, quote_bytes};
@@ -22,21 +22,21 @@ const MAGIC: [u8; 8] = *b"THSEAL1\n";
 /// Length of a seal.
 pub const SEAL_BYTES: usize = MAGIC.len() + HASH_BYTES + 8 + HASH_BYTES + ID_BYTES + HASH_BYTES;
 
-/// The end of a chain.
+/// A seal, which ends a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seal {
     /// SHA-256 of the log's origin.
     pub origin: Hash,
-    /// The size of the tree at the end.
+    /// The size of the tree at the end of the chain.
     pub size: TreeSize,
-    /// Its root.
+    /// The root of that tree.
     pub root: Hash,
-    /// The move.
+    /// The id of the move.
     pub mover: WriterId,
 }
 
 impl Seal {
-    /// Returns true for an object that is meant as a seal, well-formed or not.
+    /// Returns true for an object with a seal's magic, whether or not the rest is well-formed.
     #[must_use]
     pub fn is_one(bytes: &[u8]) -> bool {
         bytes.starts_with(&MAGIC)
@@ -45,7 +45,7 @@ impl Seal {
     /// Parses an object.
     ///
     /// # Errors
-    /// [`FormatError`] for anything but the object drawn above.
+    /// [`FormatError`] if the object differs from the layout in the module's documentation.
     pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let malformed = |expected: String, seen: String| Err(FormatError::malformed(WHAT, expected, seen));
         let Ok(bytes) = <&[u8; SEAL_BYTES]>::try_from(bytes) else {
@@ -69,7 +69,7 @@ impl Seal {
         Ok(Self { origin, size, root, mover: WriterId::from_bytes(take(&mut rest)) })
     }
 
-    /// The object.
+    /// Encodes the seal.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
@@ -83,9 +83,9 @@ impl Seal {
     }
 }
 
-/// Takes the first `N` bytes of a field that is there, for the length was checked.
+/// Takes the first `N` bytes. The caller has checked the length.
 fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
-    let (taken, after) = rest.split_first_chunk().expect("as long as drawn");
+    let (taken, after) = rest.split_first_chunk().expect("the length was checked");
     *rest = after;
     *taken
 }

@@ -1,4 +1,4 @@
-//! The newest entries, in memory: those that no head in the bucket covers yet, and some before them.
+//! The newest entries, in memory: those that no head in the bucket covers yet, and some of their predecessors.
 
 use std::collections::BTreeMap;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -6,7 +6,7 @@ use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::merkle::{TILE_WIDTH, TreeSize};
 use crate::proof::bundle;
 
-/// Bytes of full bundles that stay after their tiles are in the bucket.
+/// Most bytes of full bundles to keep after the bucket has their tiles.
 const KEEP_BYTES: usize = 64 * 1024 * 1024;
 
 /// The newest entries as bundles.
@@ -15,7 +15,7 @@ pub struct Tail(RwLock<Bundles>);
 
 #[derive(Default)]
 struct Bundles {
-    /// Index of the first entry that is wanted: the beginning of a bundle.
+    /// Index of the first entry to keep: the beginning of a bundle.
     begin: u64,
     by_index: BTreeMap<u64, Bundle>,
     bytes: usize,
@@ -24,23 +24,23 @@ struct Bundles {
 #[derive(Default)]
 struct Bundle {
     bytes: Vec<u8>,
-    /// The end of each entry in the bytes.
+    /// The end of each entry in `bytes`.
     ends: Vec<usize>,
 }
 
 impl Tail {
-    /// Forgets everything, and takes entries from `begin` on, rounded down to the beginning of a bundle.
+    /// Clears the tail, which then accepts entries from `begin` on, rounded down to the beginning of a bundle.
     pub fn restart(&self, begin: TreeSize) {
         let begin = begin.get() / TILE_WIDTH * TILE_WIDTH;
         *self.write() = Bundles { begin, ..Bundles::default() };
     }
 
-    /// Index of the first entry that is wanted.
+    /// Index of the first entry to keep.
     pub fn begin(&self) -> u64 {
         self.read().begin
     }
 
-    /// Takes entries, of which the first has index `first`. Those that it has, or that are not wanted, are left out.
+    /// Adds entries from index `first` on. Skips those that it already has and those before `begin`.
     pub fn push<'a>(&self, first: u64, entries: impl IntoIterator<Item = &'a [u8]>) {
         let bundles = &mut *self.write();
         let begin = bundles.begin;
@@ -56,7 +56,7 @@ impl Tail {
         }
     }
 
-    /// The first entries of a bundle.
+    /// The first `width` entries of a bundle.
     pub fn bundle(&self, index: u64, width: usize) -> Option<Vec<u8>> {
         let bundles = self.read();
         let bundle = bundles.by_index.get(&index)?;
@@ -74,7 +74,8 @@ impl Tail {
         Some(bundle.bytes[begin + bundle::LENGTH_BYTES..end].to_vec())
     }
 
-    /// The tiles of a head of this size are in the bucket: drops what comes before, oldest first, except for some.
+    /// Drops the oldest entries below this size, whose tiles the bucket has. Keeps the newest of them within a size
+    /// limit.
     pub fn release(&self, tiled: TreeSize) {
         let mut bundles = self.write();
         while bundles.bytes > KEEP_BYTES {
@@ -123,7 +124,7 @@ mod tests {
         assert_eq!(split(2, 188), entries[512..]);
         assert_eq!(split(2, 3), entries[512..515]);
         assert_eq!((tail.bundle(2, 189), tail.bundle(0, 1)), (None, None));
-        // Much more than is kept, and not in the bucket.
+        // Far more than the limit, but not in the bucket yet.
         (0..5).for_each(|round| tail.push(700 + round * 512, vec![&[7; 50_000][..]; 512]));
         tail.release(TreeSize::new(700).unwrap());
         assert_eq!((tail.entry(511), tail.entry(512).is_some()), (None, true));

@@ -20,7 +20,7 @@ impl Chain {
         let key = layout::batch(first);
         let damaged = |detail: String| ChainError::BatchDamaged { key: key.clone(), detail };
         let Some(object) = self.options.objects.get_range(&key, 0, HEAD_BYTES)? else {
-            return Err(damaged("it was listed, and is missing".to_owned()));
+            return Err(damaged("it was listed but is missing".to_owned()));
         };
         // The batch's header is enough, without its checksum: its root must equal the one that this process computed.
         let head = BatchHead::parse(&object.bytes).map_err(|e| damaged(e.to_string()))?;

@@ -1,4 +1,4 @@
-//! The entries of a log in its entry bundles: those in the bucket, and those that a server's cache has.
+//! Entry bundles, in the bucket or in a server's cache, as a source of entries.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const FULL: usize = 256;
 pub struct BundleSource {
     objects: Option<Arc<dyn Objects>>,
     cache: Option<BundleCache>,
-    /// The bundle that was read last: most callers ask for its next entries.
+    /// The bundle that was read last, because most callers ask for its next entries.
     last: Option<(u64, Vec<Vec<u8>>)>,
 }
 
@@ -28,7 +28,7 @@ impl BundleSource {
         Self { objects: Some(objects), cache: None, last: None }
     }
 
-    /// The bundles in the cache of a server, in its directory.
+    /// The bundles in the cache in a server's directory.
     #[must_use]
     pub fn of_cache(dir: &Path) -> Self {
         Self { objects: None, cache: Some(BundleCache::new(dir.join("bundles"), 0)), last: None }
@@ -47,7 +47,7 @@ impl BundleSource {
     }
 }
 
-/// The full bundle in the bucket; without one, the largest partial one.
+/// The full bundle in the bucket, or else the largest partial one.
 fn of_bucket(objects: &dyn Objects, index: u64) -> Result<Option<Vec<u8>>, String> {
     let full = layout::tile(Tile::new(TileId::Entries { index }, TILE_WIDTH).expect("256 is a width"));
     let get = |key: &str| objects.get(key, MAX_BUNDLE_BYTES).map_err(|e| e.to_string());
@@ -72,7 +72,7 @@ impl EntrySource for BundleSource {
             if self.last.as_ref().is_none_or(|(last, _)| *last != index) {
                 match self.bundle(index) {
                     Ok(entries) => self.last = Some((index, entries)),
-                    // The entries that were found before are of use.
+                    // Return the entries found so far.
                     Err(_) if !found.is_empty() => break,
                     Err(error) => return Err(error),
                 }

@@ -1,4 +1,4 @@
-//! The heads in a bucket that may have lost them, and writing them again.
+//! Reads the heads of a bucket that may have lost them, and rewrites them.
 
 use super::{ATTEMPTS, BucketRepair, bucket};
 use crate::bucket::{BucketError, Creation, Objects, Replacement, Tag};
@@ -9,10 +9,10 @@ use crate::store::bucket::layout::{self, HeadKind};
 use crate::store::bucket::{ChainError, HEAD_BYTES};
 use crate::store::{CopyError, SignedHead, StoreError};
 
-/// A head's object.
+/// The object under a head's key.
 enum OwnHead {
     Missing,
-    /// It is no head that the log signed.
+    /// Not a head that the log signed.
     Damaged(Tag),
     Signed(SignedHead, Tag),
 }
@@ -24,7 +24,7 @@ impl OwnHeads {
     pub fn read(objects: &dyn Objects, key: &NoteKey) -> Result<Self, CopyError> {
         let read = |kind: HeadKind| {
             let object = match objects.get(kind.as_str(), MAX_NOTE_BYTES) {
-                // Its beginning is no note either, and has the tag.
+                // Read only its beginning, which is no note either but gives the tag.
                 Err(BucketError::TooLarge { .. }) => objects.get_range(kind.as_str(), 0, HEAD_BYTES),
                 object => object,
             };
@@ -41,7 +41,7 @@ impl OwnHeads {
         Ok(Self([read(published)?, read(signed)?]))
     }
 
-    /// Those that the log signed.
+    /// The heads that the log signed.
     pub fn signed(&self) -> impl Iterator<Item = &SignedHead> {
         self.0.iter().filter_map(|own| match own {
             OwnHead::Signed(head, _) => Some(head),
@@ -49,19 +49,19 @@ impl OwnHeads {
         })
     }
 
-    /// A damaged one.
+    /// A damaged head, if there is one.
     pub fn damaged(&self) -> Option<HeadKind> {
         let is_damaged = |kind: &HeadKind| matches!(self.0[*kind as usize], OwnHead::Damaged(_));
         HeadKind::ALL.into_iter().find(is_damaged)
     }
 
-    /// True if the last head that the log signed is there.
+    /// True if the bucket has the last head that the log signed.
     pub fn is_complete(&self, has_witnesses: bool) -> bool {
         let kind = if has_witnesses { HeadKind::Signed } else { HeadKind::Published };
         matches!(self.0[kind as usize], OwnHead::Signed(..)) && self.damaged().is_none()
     }
 
-    /// The heads that the bucket is to have, those that stay included.
+    /// All heads that the bucket should have, including unchanged ones.
     pub fn after(&self, repair: &BucketRepair<'_>, target: &SignedHead) -> Vec<(HeadKind, SignedHead)> {
         let signed_kind = if repair.has_witnesses { HeadKind::Signed } else { HeadKind::Published };
         let each = HeadKind::ALL.into_iter().filter_map(|kind| {
@@ -76,7 +76,7 @@ impl OwnHeads {
                 OwnHead::Signed(own, _) => {
                     Some(new.filter(|new| new.head.size > own.head.size).unwrap_or(own))
                 }
-                // A log whose witnesses have gone still reads it.
+                // A log that no longer has witnesses still reads this head.
                 OwnHead::Damaged(_) if kind == HeadKind::Signed => Some(target),
                 OwnHead::Damaged(_) | OwnHead::Missing => new,
             };
@@ -85,7 +85,7 @@ impl OwnHeads {
         each.collect()
     }
 
-    /// Writes the heads that differ from what is there. Returns which.
+    /// Writes the heads that differ from those in the bucket. Returns their kinds.
     pub fn write(
         &self,
         repair: &BucketRepair<'_>,
@@ -96,11 +96,11 @@ impl OwnHeads {
             && !heads.iter().any(|(kind, _)| *kind == HeadKind::Published)
         {
             let key = HeadKind::Published.as_str().to_owned();
-            let detail = "no source has a head with a quorum of witnesses to put in its place; give one that has (a mirror's URL, a backup)".to_owned();
+            let detail = "no source has a head with a quorum of witnesses to replace it; give a source that has one (a mirror's URL, a backup)".to_owned();
             return Err(StoreError::from(ChainError::HeadDamaged { key, detail }).into());
         }
         let mut written = Vec::new();
-        // The signed one first: the published one is never larger.
+        // Write the signed head first, so that the published one is never larger.
         for (kind, head) in heads.iter().rev() {
             let tag = match &self.0[*kind as usize] {
                 OwnHead::Signed(own, _) if own == head => continue,
@@ -114,7 +114,7 @@ impl OwnHeads {
     }
 }
 
-/// Writes a head in place of the version with this tag, or of none.
+/// Writes a head: replaces the version with this tag, or creates the object.
 fn write(objects: &dyn Objects, kind: HeadKind, note: &[u8], tag: Option<&Tag>) -> Result<(), CopyError> {
     let (key, mut detail) = (kind.as_str().to_owned(), String::new());
     for _ in 0..ATTEMPTS {

@@ -1,12 +1,12 @@
-//! The plan of a repair, made by reading everything that is there, and what sources have for the gaps.
+//! Plans a repair: reads all objects in the bucket, and the sources' entries for the gaps.
 //!
-//! The batch behind a gap says the root before it, and the signed head that of the whole, so it shows at once which source has
-//! the right entries for which gap.
+//! The batch after a gap states the root before it, and the signed head states the root of the whole tree. So each
+//! source's entries can be checked gap by gap.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::heads::sizes;
-use super::{BucketRepair, Mending, NamedSource, THREADS, bucket, next_of};
+use super::{BucketRepair, NamedSource, RepairMode, THREADS, bucket, next_of};
 use crate::bucket::{BucketError, MAX_LISTED, Object, Objects, Tag};
 use crate::checkpoint::origin_hash;
 use crate::merkle::{Hash, LeafIndex, RightEdge, TreeSize};
@@ -16,39 +16,39 @@ use crate::store::bucket::{BatchObject, ChainError, HEAD_BYTES, MAX_OBJECT_BYTES
 use crate::store::disk::rehash::Rehash;
 use crate::store::{CopyError, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, SignedHead, StoreError};
 
-/// A batch to make, after the one before it.
+/// A batch to write.
 pub(super) struct Piece {
     pub count: usize,
     /// The root after it.
     pub after: Hash,
-    /// The damaged version that is in its place.
+    /// The tag of the damaged version that it replaces.
     pub replaces: Option<Tag>,
 }
 
-/// Batches to make from entries of one source.
+/// Batches to write from the entries of one source.
 pub(super) struct Gap {
     /// The tree before them.
     pub edge: RightEdge,
-    /// The source's place in the list.
+    /// The source's index in the list.
     pub source: usize,
     pub pieces: Vec<Piece>,
 }
 
-/// The objects to write, and those that are there.
+/// The batches to write, and the batches to keep.
 #[derive(Default)]
 pub(super) struct Plan {
     pub gaps: Vec<Gap>,
-    /// Entries in the bucket when it is done.
+    /// Number of entries in the bucket after the repair.
     pub size: TreeSize,
-    /// Batches that stay.
+    /// Number of batches that stay.
     pub kept: u64,
     pub kept_entries: u64,
-    /// The sources that are used.
+    /// Indices of the sources in use.
     pub used: BTreeSet<usize>,
 }
 
 impl Plan {
-    /// Finds a way to a bucket that holds `target` and all other heads.
+    /// Plans a bucket that matches `target` and all other heads.
     pub fn make(
         repair: &BucketRepair<'_>,
         target: &SignedHead,
@@ -56,17 +56,17 @@ impl Plan {
         sources: &mut [NamedSource],
     ) -> Result<Self, CopyError> {
         let mut attempt = |is_careful| Self::attempt(repair, target, heads, sources, is_careful);
-        if repair.mending == Mending::Restore {
+        if repair.mode == RepairMode::Restore {
             return attempt(true);
         }
         match attempt(false) {
-            // A batch may be whole, and follow the one before it, and be wrong all the same.
+            // A batch may be well-formed and continue the one before it, and still be wrong.
             Err(first) if is_damage(&first) => attempt(true).map_err(|_| first),
             planned => planned,
         }
     }
 
-    /// Plans; if `is_careful`, what is there stays only if a source has the same.
+    /// Makes a plan. If `is_careful`, keeps an existing batch only if a source has the same entries.
     fn attempt(
         repair: &BucketRepair<'_>,
         target: &SignedHead,
@@ -115,7 +115,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The first index of the batch after those that were read.
+    /// The first leaf index of the next batch to read.
     fn peek(&self) -> Option<LeafIndex> {
         self.read.front().map(|(first, _)| first).or(self.ahead.front()).copied()
     }
@@ -127,7 +127,7 @@ impl<'a> Walk<'a> {
             let read = parallel::map(&firsts, THREADS, |first| {
                 let key = layout::batch(*first);
                 match self.objects.get(&key, MAX_OBJECT_BYTES) {
-                    // Its beginning is no batch either, and has the tag.
+                    // Read only its beginning, which is no batch either but gives the tag.
                     Err(BucketError::TooLarge { .. }) => self.objects.get_range(&key, 0, HEAD_BYTES),
                     object => object,
                 }
@@ -138,18 +138,18 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A gap whose end is not found yet.
+/// A gap whose end is not known yet.
 struct Open {
     start: Rehash,
-    /// Damaged batches in it, by their first index.
+    /// Damaged batches in the gap, by their first leaf index.
     damaged: BTreeMap<u64, Tag>,
-    tries: Vec<Try>,
-    /// The faults of sources that are out of the race.
+    candidates: Vec<Candidate>,
+    /// The faults of the sources that were ruled out.
     failed: Vec<String>,
 }
 
 /// The entries that a source has for a gap.
-struct Try {
+struct Candidate {
     source: usize,
     tree: Rehash,
     pieces: Vec<Piece>,
@@ -160,18 +160,18 @@ struct Planner<'a> {
     target: &'a SignedHead,
     heads: &'a [SignedHead],
     sources: &'a mut [NamedSource],
-    /// Set to compare what is there with the sources.
+    /// True to compare existing batches with the sources.
     is_careful: bool,
     /// The tree up to the first open gap.
     tree: Rehash,
     open: Option<Open>,
-    /// The end of a log that was moved away.
+    /// The seal, if the log was moved away.
     sealed: Option<Seal>,
     plan: Plan,
 }
 
 impl Planner<'_> {
-    /// Takes in the object of a batch, after which there is one that begins with the entry `next`.
+    /// Processes the object of a batch. The next batch in the bucket begins with entry `next`.
     fn take(
         &mut self,
         first: LeafIndex,
@@ -182,10 +182,10 @@ impl Planner<'_> {
         let damaged =
             |detail: String| CopyError::from(StoreError::from(ChainError::BatchDamaged { key, detail }));
         let Some(Object { bytes, tag }) = object else {
-            return Err(damaged("it was listed, and is missing; run the command again".to_owned()));
+            return Err(damaged("it was listed but is missing; run the command again".to_owned()));
         };
         if first < next_of(self.tree.edge().size()) {
-            return Err(damaged("it begins within the batch before it; delete it".to_owned()));
+            return Err(damaged("it overlaps the batch before it; delete it".to_owned()));
         }
         let origin = origin_hash(self.repair.key.name().as_str());
         if let Some(seal) = Seal::parse(&bytes).ok().filter(|seal| seal.origin == origin) {
@@ -194,7 +194,7 @@ impl Planner<'_> {
         }
         let batch = match BatchObject::parse(bytes) {
             Ok(batch) if batch.head().first == first && batch.head().origin == origin => batch,
-            _ if self.repair.mending == Mending::Restore => {
+            _ if self.repair.mode == RepairMode::Restore => {
                 let advice = "a restore replaces nothing; `treehead repair` does".to_owned();
                 return Err(damaged(advice));
             }
@@ -203,7 +203,7 @@ impl Planner<'_> {
                 return Ok(());
             }
         };
-        if self.repair.mending == Mending::Restore && batch.head().end() > self.target.head.size {
+        if self.repair.mode == RepairMode::Restore && batch.head().end() > self.target.head.size {
             return Err(self.repair.newer(batch.head().end(), self.target.head.size));
         }
         if self.open.is_some() || first > next_of(self.tree.edge().size()) {
@@ -234,24 +234,24 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Tells whether a source has entries that make this tree, on top of the present one. Nothing is known of those that no head
-    /// covers.
+    /// Returns true if a source has entries that extend the current tree to this one, or if no head covers them and so
+    /// nothing can confirm them.
     fn is_confirmed(&mut self, edge: &RightEdge) -> bool {
         if edge.size() > self.target.head.size {
             return true;
         }
         (0..self.sources.len()).any(|source| {
-            let mut one = Try { source, tree: self.tree.clone(), pieces: Vec::new() };
-            let read = extend(&mut one, edge.size().get(), self.heads, &BTreeMap::new(), self.sources);
-            read.is_ok() && one.tree.edge() == edge
+            let mut candidate = Candidate { source, tree: self.tree.clone(), pieces: Vec::new() };
+            let read = extend(&mut candidate, edge.size().get(), self.heads, &BTreeMap::new(), self.sources);
+            read.is_ok() && candidate.tree.edge() == edge
         })
     }
 
-    /// A batch that is whole, and does not follow what is before it.
+    /// Handles a well-formed batch that does not continue the tree before it.
     fn suspect(&mut self, first: LeafIndex, tag: Tag) -> Result<(), CopyError> {
-        if self.repair.mending == Mending::Restore {
+        if self.repair.mode == RepairMode::Restore {
             let open = self.open.as_ref().expect("a gap is open");
-            return Err(if open.tries.is_empty() {
+            return Err(if open.candidates.is_empty() {
                 self.no_source()
             } else {
                 self.repair.fork(next_size(first))
@@ -261,30 +261,34 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The open gap; a new one, if none is.
+    /// The open gap; opens one if there is none.
     fn open(&mut self) -> &mut Open {
         let (start, count) = (&self.tree, self.sources.len());
         self.open.get_or_insert_with(|| Open {
             start: start.clone(),
             damaged: BTreeMap::new(),
-            tries: (0..count).map(|source| Try { source, tree: start.clone(), pieces: Vec::new() }).collect(),
+            candidates: (0..count)
+                .map(|source| Candidate { source, tree: start.clone(), pieces: Vec::new() })
+                .collect(),
             failed: Vec::new(),
         })
     }
 
-    /// Closes the gap with the first source whose entries up to `end` make `root`. Returns false if none has them.
+    /// Closes the gap with the first source whose entries up to `end` produce `root`. Returns false if no source has
+    /// them.
     fn close(&mut self, end: u64, root: Hash) -> bool {
         let mut open = self.open.take().expect("a gap is open");
         let mut at = 0;
-        while let Some(one) = open.tries.get_mut(at) {
-            if let Err(detail) = extend(one, end, self.heads, &open.damaged, self.sources) {
-                open.failed.push(format!("{}: {detail}", self.sources[one.source].name));
-                open.tries.remove(at);
+        while let Some(candidate) = open.candidates.get_mut(at) {
+            if let Err(detail) = extend(candidate, end, self.heads, &open.damaged, self.sources) {
+                open.failed.push(format!("{}: {detail}", self.sources[candidate.source].name));
+                open.candidates.remove(at);
                 continue;
             }
-            let holds_head = one.tree.edge().size() < self.target.head.size || one.tree.holds(self.target);
-            if one.tree.edge().root() == root && holds_head {
-                let Try { source, tree, pieces } = open.tries.swap_remove(at);
+            let holds_head =
+                candidate.tree.edge().size() < self.target.head.size || candidate.tree.holds(self.target);
+            if candidate.tree.edge().root() == root && holds_head {
+                let Candidate { source, tree, pieces } = open.candidates.swap_remove(at);
                 self.plan.gaps.push(Gap { edge: open.start.edge().clone(), source, pieces });
                 self.plan.used.insert(source);
                 self.tree = tree;
@@ -303,7 +307,7 @@ impl Planner<'_> {
         }
         if let Some(open) = &self.open {
             let signed = size.get();
-            // Nobody can say what was in a batch that no head covers.
+            // Nothing proves the content of a batch that no head covers.
             if let Some(key) = open.damaged.keys().find(|first| **first >= signed) {
                 let key = layout::batch(LeafIndex::new(*key).expect("it was parsed"));
                 let detail = format!(
@@ -333,7 +337,7 @@ impl Planner<'_> {
         }
     }
 
-    /// No source has what is missing.
+    /// The error when no source has the missing entries.
     fn no_source(&self) -> CopyError {
         let open = self.open.as_ref().expect("a gap is open");
         let first = open.start.edge().size();
@@ -341,8 +345,8 @@ impl Planner<'_> {
         if names.is_empty() {
             names.push("nothing");
         }
-        let wrong = open.tries.iter().map(|one| {
-            format!("{}: its entries do not make a root that was signed", self.sources[one.source].name)
+        let wrong = open.candidates.iter().map(|candidate| {
+            format!("{}: its entries do not produce a signed root", self.sources[candidate.source].name)
         });
         let details: Vec<String> = open.failed.iter().cloned().chain(wrong).collect();
         CopyError::Source {
@@ -356,23 +360,24 @@ fn next_size(first: LeafIndex) -> TreeSize {
     TreeSize::new(first.get()).expect("an index is a size")
 }
 
-/// Reads a source up to `end`. Batches end where heads do and where damaged batches begin, which are to be replaced.
+/// Reads a source up to `end`. Ends batches at the sizes of heads, and where damaged batches begin, so that each of
+/// those is replaced under its own key.
 fn extend(
-    one: &mut Try,
+    candidate: &mut Candidate,
     end: u64,
     heads: &[SignedHead],
     damaged: &BTreeMap<u64, Tag>,
     sources: &mut [NamedSource],
 ) -> Result<(), String> {
     loop {
-        let at = one.tree.edge().size().get();
+        let at = candidate.tree.edge().size().get();
         if at >= end {
             return Ok(());
         }
         let stops = sizes(heads).map(TreeSize::get).chain(damaged.keys().copied()).chain([end]);
-        let stop = stops.filter(|stop| *stop > at).min().expect("the end is behind it");
+        let stop = stops.filter(|stop| *stop > at).min().expect("the end is still ahead");
         let most = usize::try_from(stop - at).map_or(MAX_BATCH_ENTRIES, |most| most.min(MAX_BATCH_ENTRIES));
-        let entries = sources[one.source].entries.entries(at, most)?;
+        let entries = sources[candidate.source].entries.entries(at, most)?;
         let longest = entries.iter().map(Vec::len).max().unwrap_or_default();
         let all: usize = entries.iter().map(Vec::len).sum();
         if entries.is_empty() || entries.len() > most || longest > MAX_ENTRY_BYTES || all > MAX_BATCH_BYTES {
@@ -382,9 +387,9 @@ fn extend(
             ));
         }
         let entries: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
-        let growth = one.tree.growth(&entries);
+        let growth = candidate.tree.growth(&entries);
         let replaces = damaged.get(&at).cloned();
-        one.pieces.push(Piece { count: entries.len(), after: growth.edge.root(), replaces });
-        one.tree.grow(&entries, &growth);
+        candidate.pieces.push(Piece { count: entries.len(), after: growth.edge.root(), replaces });
+        candidate.tree.grow(&entries, &growth);
     }
 }

@@ -64,29 +64,29 @@ fn grow(objects: &MemoryObjects, count: usize) {
 
 fn mend(
     objects: &MemoryObjects,
-    mending: Mending,
+    mode: RepairMode,
     heads: SourceHeads,
     sources: &mut [NamedSource],
-) -> Result<Mended, CopyError> {
+) -> Result<RepairOutcome, CopyError> {
     let (key, objects) = (key(), Arc::new(objects.clone()));
     let progress = &|_, _| ();
-    BucketRepair { objects, key: &key, profile: "opaque", has_witnesses: false, mending, heads, progress }
+    BucketRepair { objects, key: &key, profile: "opaque", has_witnesses: false, mode, heads, progress }
         .run(sources)
 }
 
 /// Repairs with what the bucket itself has.
-fn repair(objects: &MemoryObjects) -> Result<Mended, CopyError> {
+fn repair(objects: &MemoryObjects) -> Result<RepairOutcome, CopyError> {
     let own = BundleSource::of_bucket(Arc::new(objects.clone()));
     let own = NamedSource { name: "its bundles".to_owned(), entries: Box::new(own) };
-    mend(objects, Mending::Repair, SourceHeads::default(), &mut [own])
+    mend(objects, RepairMode::Repair, SourceHeads::default(), &mut [own])
 }
 
 /// Restores, or repairs, from a backup.
-fn from_backup(objects: &MemoryObjects, mending: Mending, dir: &Path) -> Result<Mended, CopyError> {
+fn from_backup(objects: &MemoryObjects, mode: RepairMode, dir: &Path) -> Result<RepairOutcome, CopyError> {
     let layout = Layout::new(dir);
     let heads = SourceHeads { signed: read_signed(&layout.checkpoint(), &key()).unwrap(), witnessed: None };
     let entries = Box::new(JournalSource::new(&layout.journal()).unwrap());
-    mend(objects, mending, heads, &mut [NamedSource { name: "a backup".to_owned(), entries }])
+    mend(objects, mode, heads, &mut [NamedSource { name: "a backup".to_owned(), entries }])
 }
 
 /// The log is whole: batches, tiles and heads check, and a new server serves it.
@@ -241,9 +241,9 @@ fn a_damaged_batch_that_a_rule_protects_is_named_and_made_once_it_is_deleted() {
     let run = || {
         let (key, objects) = (key(), Arc::new(Ruled(log.clone())));
         let own = Box::new(BundleSource::of_bucket(objects.clone()));
-        let (heads, mending) = (SourceHeads::default(), Mending::Repair);
+        let (heads, mode) = (SourceHeads::default(), RepairMode::Repair);
         let (has_witnesses, profile, progress) = (false, "opaque", &|_, _| ());
-        BucketRepair { objects, key: &key, profile, has_witnesses, mending, heads, progress }
+        BucketRepair { objects, key: &key, profile, has_witnesses, mode, heads, progress }
             .run(&mut [NamedSource { name: "its bundles".to_owned(), entries: own }])
     };
     let before = log.all();
@@ -275,9 +275,9 @@ fn a_log_that_was_moved_away_is_mended_up_to_its_seal() {
     log.remove(&keys_below(&log, BATCHES)[2]);
     assert_eq!(repair(&log).unwrap().created, 1);
     // It goes on elsewhere, and not here.
-    for mending in [Mending::Restore, Mending::Repair] {
+    for mode in [RepairMode::Restore, RepairMode::Repair] {
         let before = log.all();
-        let error = from_backup(&log, mending, &out).unwrap_err();
+        let error = from_backup(&log, mode, &out).unwrap_err();
         assert!(matches!(error, CopyError::Store(StoreError::Chain(ChainError::Sealed { .. }))), "{error}");
         assert_eq!(log.all(), before);
     }
@@ -314,7 +314,7 @@ fn tiles_are_made_from_batches_and_a_head_comes_from_a_source() {
         assert!(repair(&bucket).is_err(), "nobody has it");
         assert_eq!(bucket.all(), before);
         let heads = SourceHeads { signed: Some(signed.clone()), witnessed: None };
-        let mended = mend(&bucket, Mending::Repair, heads, &mut []).unwrap();
+        let mended = mend(&bucket, RepairMode::Repair, heads, &mut []).unwrap();
         assert_eq!((mended.checkpoint, mended.heads), (CheckpointWas::Lost, vec![HeadKind::Published]));
         assert_eq!(bucket.bytes("checkpoint").unwrap(), note);
         sound(&bucket, ALL);
@@ -348,7 +348,7 @@ fn a_log_with_witnesses_has_two_heads_to_mend() {
             key: &key,
             profile: "opaque",
             has_witnesses: true,
-            mending: Mending::Repair,
+            mode: RepairMode::Repair,
             heads,
             progress: &|_, _| (),
         };

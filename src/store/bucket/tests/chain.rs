@@ -284,7 +284,7 @@ fn a_batch_that_does_not_continue_the_chain_is_never_believed() {
     let cases = [
         (encode(Hash::digest(b"other"), &batch, edge(3).root(), writer, [0; 16]), "with origin hash"),
         (encode(origin, &batch, edge(2).root(), writer, [0; 16]), "expected a batch on top of root"),
-        (encode(origin, &other_entries, edge(3).root(), writer, [0; 16]), "saw entries that make"),
+        (encode(origin, &other_entries, edge(3).root(), writer, [0; 16]), "that the batch states, computed"),
         (
             encode(origin, &later, edge(3).root(), writer, [0; 16]),
             "its first index to be that of its key, saw 4",

@@ -102,20 +102,20 @@ fn a_backup_is_restored_into_a_bucket_that_has_nothing_or_less() {
     let out = place.path().join("out");
     back_up(&log, &out, 3_000).unwrap();
     let empty = MemoryObjects::default();
-    let mended = from_backup(&empty, Mending::Restore, &out).unwrap();
+    let mended = from_backup(&empty, RepairMode::Restore, &out).unwrap();
     assert_eq!((mended.size.get(), mended.kept, mended.heads), (ALL as u64, 0, vec![HeadKind::Published]));
     sound(&empty, ALL);
     assert_eq!(keys_below(&empty, ""), keys_below(&log, ""));
-    let again = from_backup(&empty, Mending::Restore, &out).unwrap();
+    let again = from_backup(&empty, RepairMode::Restore, &out).unwrap();
     assert_eq!((again.created, again.tiles.damaged, again.heads.len()), (0, 0, 0));
     // A bucket that was rolled back, and one that lost its end and has its head.
     let old = log_of(&COUNTS[..3]);
-    let mended = from_backup(&old, Mending::Restore, &out).unwrap();
+    let mended = from_backup(&old, RepairMode::Restore, &out).unwrap();
     assert_eq!((mended.kept, mended.checkpoint), (3, CheckpointWas::Older));
     sound(&old, ALL);
     let short = log.copy();
     keys_below(&log, BATCHES)[4..].iter().for_each(|key| short.remove(key));
-    let mended = from_backup(&short, Mending::Restore, &out).unwrap();
+    let mended = from_backup(&short, RepairMode::Restore, &out).unwrap();
     assert_eq!((mended.kept, mended.replaced, mended.checkpoint), (4, 0, CheckpointWas::Current));
     sound(&short, ALL);
 }
@@ -127,7 +127,7 @@ fn a_restore_changes_nothing_that_is_newer_damaged_or_of_another_history() {
     back_up(&log, &out, 3_000).unwrap();
     let refused = |bucket: &MemoryObjects| {
         let before = bucket.all();
-        let error = from_backup(bucket, Mending::Restore, &out).unwrap_err();
+        let error = from_backup(bucket, RepairMode::Restore, &out).unwrap_err();
         assert_eq!(bucket.all(), before, "{error}");
         error
     };
@@ -172,7 +172,7 @@ fn whatever_request_fails_the_same_restore_goes_on() {
                 let bucket = MemoryObjects::default();
                 (0..times).for_each(|_| bucket.inject(operation, key, fault));
                 let mut tries = 1;
-                while let Err(error) = from_backup(&bucket, Mending::Restore, &out) {
+                while let Err(error) = from_backup(&bucket, RepairMode::Restore, &out) {
                     // Until its head is there, it is no log.
                     let is_log = bucket.bytes("checkpoint").is_some();
                     assert!(!is_log || key == "checkpoint", "{error}");

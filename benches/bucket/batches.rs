@@ -1,28 +1,36 @@
-//! Batches of 1,024 entries of 1 KiB, beside the bare PUT of the same objects.
+//! Batches of 1,024 entries of 1 KiB, beside the bare PUT of objects of the same lengths.
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use treehead::bucket::{Counts, Headers, Objects as _, Operation};
+use treehead::bucket::{Headers, Objects as _, Operation, S3};
 use treehead::release::Facts;
 use treehead::sequencer::{Candidate, Options, Outcome, Sequencer, Wait};
 
-use super::common::{entries, median_of, rate};
+use super::common::{entries, entries_of, median_of, rate};
 use super::place::{self, LINGER, Place};
 use super::wrapped::{Wrapped, Written};
 
+/// Longer than any object of these logs.
+const MAX_OBJECT_BYTES: usize = 5 * 1_024 * 1_024;
 const BATCH: usize = 1_024;
-/// Batches in a round.
+/// Batches in a turn of the log or of the bare PUT.
 const BATCHES: usize = 64;
-const ROUNDS: usize = 5;
+/// Batches before the first turn.
+const WARM_UP: usize = 8;
+/// Turns with one log.
+const TURNS: usize = 4;
+const LOGS: usize = 3;
 /// Requests at once, as the store's options have them.
 const THREADS: usize = 16;
 /// Submissions under way: one is being stored while the next one waits.
 const UNDER_WAY: usize = 2;
+/// The store goes on with deletions after it has answered them.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// A way to run the log.
 struct Way {
@@ -38,8 +46,8 @@ const WAYS: [Way; 3] = [
     Way { name: "published, no linger", goal: "", linger: Duration::ZERO, tiles: true },
 ];
 
-/// A run: entries a second of the log, and of bare PUTs of what it wrote.
-struct Run {
+/// A turn: entries a second of the log, and of bare PUTs of objects of the same lengths.
+struct Turn {
     log: f64,
     /// The batches alone, one after the other.
     bare: f64,
@@ -47,46 +55,50 @@ struct Run {
     all: f64,
     /// Entries in a batch object, on average.
     batch: f64,
+    tiles: f64,
     /// Heads that were published.
-    heads: u64,
+    heads: f64,
 }
 
 pub fn run(place: &Place, dir: &Path) {
     println!(
-        "\n| batches of 1,024 entries of 1 KiB | entries/s | bare PUT of its batches | ratio | goal | bare PUT of all its objects | ratio |"
+        "\n| batches of 1,024 entries of 1 KiB | entries/s | bare PUT of its batches | ratio | goal | bare PUT of all its objects | ratio | best ratio possible |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- |");
-    let mut runs: [Vec<Run>; WAYS.len()] = Default::default();
-    for round in 0..ROUNDS {
-        for (way, runs) in WAYS.iter().zip(&mut runs) {
-            let name = format!("batches-{round}-{}", runs.len() + 10 * usize::from(way.tiles));
-            let cache = dir.join(&name).join(way.name);
-            runs.push(once(place, &name, &cache, way));
-            place.clear(&name);
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    for (at, way) in WAYS.iter().enumerate() {
+        let logs = (0..LOGS).flat_map(|log| turns(place, &format!("batches-{at}-{log}"), dir, way));
+        let turns: Vec<Turn> = logs.collect();
+        let of = |part: fn(&Turn) -> f64| median_of(turns.iter().map(part));
+        let (least, most) = turns.iter().fold((f64::MAX, 0.0_f64), |(least, most), turn| {
+            (least.min(turn.log / turn.bare), most.max(turn.log / turn.bare))
+        });
+        print!(
+            "| {} ({:.0} in an object, {:.0} heads) | {:.0} | {:.0} | {:.2} ({least:.2} to {most:.2}) | {} |",
+            way.name,
+            of(|turn| turn.batch),
+            of(|turn| turn.heads),
+            of(|turn| turn.log),
+            of(|turn| turn.bare),
+            of(|turn| turn.log / turn.bare),
+            way.goal,
+        );
+        if way.tiles {
+            println!(
+                " {:.0} ({:.0} tiles) | {:.2} | {:.2} |",
+                of(|turn| turn.all),
+                of(|turn| turn.tiles),
+                of(|turn| turn.log / turn.all),
+                of(|turn| turn.all / turn.bare),
+            );
+        } else {
+            println!(" | | |");
         }
     }
-    for (way, runs) in WAYS.iter().zip(&runs) {
-        let of = |part: fn(&Run) -> f64| median_of(runs.iter().map(part));
-        let (least, most) = runs.iter().fold((f64::MAX, 0.0_f64), |(least, most), run| {
-            (least.min(run.log / run.bare), most.max(run.log / run.bare))
-        });
-        println!(
-            "| {} ({:.0} in an object, {} heads) | {:.0} | {:.0} | {:.2} ({least:.2} to {most:.2}) | {} | {:.0} | {:.2} |",
-            way.name,
-            of(|run| run.batch),
-            runs[runs.len() / 2].heads,
-            of(|run| run.log),
-            of(|run| run.bare),
-            of(|run| run.log / run.bare),
-            way.goal,
-            of(|run| run.all),
-            of(|run| run.log / run.all)
-        );
-    }
-    println!("(medians of {ROUNDS} rounds of {BATCHES} batches, by turns)");
+    println!("(medians of {} turns of {BATCHES} batches)", LOGS * TURNS);
 }
 
-fn once(place: &Place, name: &str, cache: &Path, way: &Way) -> Run {
+/// Log and bare PUTs take turns on the same machine and store: what else these do changes from second to second.
+fn turns(place: &Place, name: &str, dir: &Path, way: &Way) -> Vec<Turn> {
     let mut objects = Wrapped::new(place.probed(name));
     objects.drops_tiles = !way.tiles;
     objects.kept = Some(Mutex::default());
@@ -95,69 +107,103 @@ fn once(place: &Place, name: &str, cache: &Path, way: &Way) -> Run {
     if !way.tiles {
         options = Options { least_interval: Duration::from_secs(3_600), ..options };
     }
-    let sequencer = place::open(&objects, cache, &options);
-    let (begun, first) = (Instant::now(), sequencer.figures().published);
+    let sequencer = place::open(&objects, &dir.join(name), &options);
+    let bare = Bare::new(place, name);
     let last = if way.tiles { Wait::Published } else { Wait::Sequenced };
-    submit(&sequencer, (0..BATCHES).map(|number| entries((number * BATCH) as u64, BATCH)), last);
-    let elapsed = begun.elapsed();
-    let (written, heads) = (objects.taken(), sequencer.figures().published - first);
-    let requests = |operation| objects.requests().of(operation);
-    let (create, put) = (requests(Operation::Create), requests(Operation::Put));
-    drop(sequencer);
-    let bare = bare_put(place, name, &written.batches);
-    let all = if way.tiles { bare_put_all(place, name, &written) } else { bare };
-    if std::env::var_os("TREEHEAD_BENCH_RUNS").is_some() {
-        let each = |count: Counts| count.time / u32::try_from(count.requests.max(1)).expect("few");
-        let objects = u32::try_from(written.batches.len()).expect("few");
-        println!(
-            "    {}: {} batches, {:.1?} each, of which creating {:.1?}; bare {:.1?}; {} other writes, {:.1?} each",
-            way.name,
-            written.batches.len(),
-            elapsed / objects,
-            each(create),
-            bare / objects,
-            put.requests,
-            each(put)
-        );
-    }
-    let entries = BATCHES * BATCH;
-    let batch = rate(entries, Duration::from_secs(1)) / rate(written.batches.len(), Duration::from_secs(1));
-    Run { log: rate(entries, elapsed), bare: rate(entries, bare), all: rate(entries, all), batch, heads }
-}
-
-/// Writes all objects under other keys, as fast as the store takes them: the batches as [`bare_put`] does, the tiles
-/// beside them.
-fn bare_put_all(place: &Place, name: &str, written: &Written) -> Duration {
-    let (client, next, begun) = (place.client(name), AtomicUsize::new(0), Instant::now());
-    let write_tiles = || {
-        while let Some((at, bytes)) =
-            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, written.tiles.get(at)?)))
-        {
-            client.put(&format!("bare/tiles/{at}"), bytes, &Headers::default()).expect("it is written");
-        }
+    // Entries are made before the clock runs.
+    let batches = |first: usize, count| -> Vec<_> {
+        let firsts = (first..first + count).map(|number| (number * BATCH) as u64);
+        firsts.map(|first| entries(first, BATCH)).collect()
     };
-    std::thread::scope(|scope| {
-        (0..THREADS).for_each(|_| drop(scope.spawn(write_tiles)));
-        bare_put(place, name, &written.batches);
-    });
-    begun.elapsed()
-}
-
-/// Writes the same bytes under other keys, one object after the other.
-pub fn bare_put(place: &Place, name: &str, objects: &[Vec<u8>]) -> Duration {
-    static RUNS: AtomicU64 = AtomicU64::new(0);
-    let (client, run) = (place.client(name), RUNS.fetch_add(1, Ordering::Relaxed));
-    // The connection is there.
-    client.put(&format!("bare/{run}/first"), b"first", &Headers::default()).expect("it is written");
-    let begun = Instant::now();
-    for (at, bytes) in objects.iter().enumerate() {
-        client.put(&format!("bare/{run}/{at:020}"), bytes, &Headers::default()).expect("it is written");
+    submit(&sequencer, batches(0, WARM_UP).into_iter(), last);
+    let mut turns = Vec::new();
+    for turn in 0..TURNS {
+        let (batches, heads) = (batches(WARM_UP + turn * BATCHES, BATCHES), sequencer.figures().published);
+        drop(objects.taken());
+        let creating = || objects.requests().of(Operation::Create).time;
+        let before = creating();
+        let begun = Instant::now();
+        submit(&sequencer, batches.into_iter(), last);
+        let elapsed = begun.elapsed();
+        let created = creating() - before;
+        let written = objects.taken();
+        let of_bare = bare.batches(&written.batches);
+        let all = if way.tiles { bare.all(&written) } else { of_bare };
+        if std::env::var_os("TREEHEAD_BENCH_RUNS").is_some() {
+            let objects = u32::try_from(written.batches.len()).expect("few");
+            println!(
+                "    {}: {objects} batches, {:.1?} each, of which creating {:.1?}; bare {:.1?}; {} tiles",
+                way.name,
+                elapsed / objects,
+                created / objects,
+                of_bare / objects,
+                written.tiles.len(),
+            );
+        }
+        let each = |time| rate(BATCHES * BATCH, time);
+        let count = |objects: usize| rate(objects, Duration::from_secs(1));
+        turns.push(Turn {
+            log: each(elapsed),
+            bare: each(of_bare),
+            all: each(all),
+            batch: count(BATCHES * BATCH) / count(written.batches.len()),
+            tiles: count(written.tiles.len()),
+            heads: (sequencer.figures().published - heads) as f64,
+        });
     }
-    begun.elapsed()
+    drop(sequencer);
+    place.clear(name);
+    std::thread::sleep(SETTLED);
+    turns
 }
 
-/// Submits batches. Entries are made and hashed on this thread, as those of a server are on the threads of its
-/// connections. The last one is waited for until it is published.
+/// Writes objects of given lengths, with nothing between them. Each has other bytes, from memory that was not read lately.
+pub struct Bare {
+    client: S3,
+    bytes: Vec<u8>,
+    next: AtomicUsize,
+}
+
+impl Bare {
+    pub fn new(place: &Place, name: &str) -> Self {
+        // Room for some objects of the largest length.
+        let bytes = entries_of(4 * MAX_OBJECT_BYTES, 0, 1).remove(0);
+        Self { client: place.client(name), bytes, next: AtomicUsize::new(0) }
+    }
+
+    fn put(&self, length: usize) {
+        let at = self.next.fetch_add(1, Ordering::Relaxed);
+        let from = at * MAX_OBJECT_BYTES / 8 % (self.bytes.len() - length);
+        let bytes = &self.bytes[from..from + length];
+        let immutable = Some("public, max-age=31536000, immutable");
+        let headers = Headers { cache_control: immutable, ..Headers::default() };
+        self.client.put(&format!("bare/{at:020}"), bytes, &headers).expect("it is written");
+    }
+
+    /// Writes one object after the other.
+    pub fn batches(&self, lengths: &[usize]) -> Duration {
+        // The connection is there.
+        self.put(1);
+        let begun = Instant::now();
+        lengths.iter().for_each(|length| self.put(*length));
+        begun.elapsed()
+    }
+
+    /// Writes all objects as fast as the store takes them: the batches one after the other, the tiles beside them.
+    fn all(&self, written: &Written) -> Duration {
+        let (next, begun) = (AtomicUsize::new(0), Instant::now());
+        let take = || written.tiles.get(next.fetch_add(1, Ordering::Relaxed));
+        std::thread::scope(|scope| {
+            let write_tiles = || std::iter::from_fn(take).for_each(|length| self.put(*length));
+            (0..THREADS).for_each(|_| drop(scope.spawn(write_tiles)));
+            written.batches.iter().for_each(|length| self.put(*length));
+        });
+        begun.elapsed()
+    }
+}
+
+/// Submits batches. Entries are hashed on this thread, as those of a server are on the threads of its connections. `last`
+/// says what the last one waits for.
 pub fn submit(sequencer: &Sequencer, batches: impl Iterator<Item = Vec<Vec<u8>>>, last: Wait) {
     let (mut under_way, mut batches) = (VecDeque::new(), batches.peekable());
     while let Some(entries) = batches.next() {

@@ -1,8 +1,8 @@
 //! A log in the object store that `TREEHEAD_TEST_S3` names (`http://KEY:SECRET@HOST:PORT/BUCKET`); without one, this bench
 //! measures nothing and says so. `tests/bucket/ceph/start` starts a store on loopback.
 //!
-//! - `batches`: batches of 1,024 entries of 1 KiB, with tiles and heads and without, each beside the bare PUT of the same
-//!   objects by the same client;
+//! - `batches`: batches of 1,024 entries of 1 KiB, with tiles and heads and without, each beside the bare PUT of
+//!   objects of the same lengths by the same client, by turns;
 //! - `singles`: single appends by 256 writers, also with 30 ms added to each request;
 //! - `requests`: requests of an hour and dollars of a month;
 //! - `take-over`: the time until the next published entry after the server that appends was killed or stopped;

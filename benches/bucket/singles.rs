@@ -11,7 +11,7 @@ use treehead::load::Histogram;
 use treehead::release::Facts;
 use treehead::sequencer::{Candidate, Sequencer, Wait};
 
-use super::batches::bare_put;
+use super::batches::Bare;
 use super::common::{entries, rate};
 use super::place::{self, LINGER, Place};
 use super::wrapped::Wrapped;
@@ -48,7 +48,8 @@ pub fn run(place: &Place, dir: &Path) {
                 let count = usize::try_from(answers.latency.count()).expect("a small number");
                 let each = rate(count, Duration::from_secs(1)) / rate(batches.len(), Duration::from_secs(1));
                 let some = &batches[..batches.len().min(REPEATED)];
-                let bare = bare_put(place, &name, some) + delay * u32::try_from(some.len()).expect("few");
+                let bare =
+                    Bare::new(place, &name).batches(some) + delay * u32::try_from(some.len()).expect("few");
                 let bare = each * rate(some.len(), bare);
                 let latency = answers.latency.latencies();
                 println!(

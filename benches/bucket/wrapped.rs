@@ -1,4 +1,4 @@
-//! The store behind a longer way, with a memory of what was written.
+//! The store behind a longer way, with a memory of the lengths of what was written.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use treehead::bucket::{
     BucketError, Creation, Headers, Listing, Object, Objects, Replacement, Requests, S3, Tag, TagStyle,
 };
 
-/// The objects that a log wrote.
+/// The lengths of the objects that a log wrote.
 #[derive(Default)]
 pub struct Written {
-    pub batches: Vec<Vec<u8>>,
+    pub batches: Vec<usize>,
     /// Tiles and bundles, full and partial.
-    pub tiles: Vec<Vec<u8>>,
+    pub tiles: Vec<usize>,
 }
 
 /// S3 with something in between.
@@ -22,7 +22,7 @@ pub struct Wrapped {
     pub delay: Duration,
     /// Tiles and bundles are dropped instead of written.
     pub drops_tiles: bool,
-    /// Keeps the batches and the tiles that were written.
+    /// Keeps the lengths of what was written.
     pub kept: Option<Mutex<Written>>,
 }
 
@@ -37,9 +37,9 @@ impl Wrapped {
         kept.unwrap_or_default()
     }
 
-    fn keep(&self, list: fn(&mut Written) -> &mut Vec<Vec<u8>>, bytes: &[u8]) {
+    fn keep(&self, list: fn(&mut Written) -> &mut Vec<usize>, bytes: &[u8]) {
         if let Some(kept) = &self.kept {
-            list(&mut kept.lock().expect("no panic")).push(bytes.to_vec());
+            list(&mut kept.lock().expect("no panic")).push(bytes.len());
         }
     }
 

@@ -86,8 +86,8 @@ impl TileUploader {
         !self.threads.is_empty()
     }
 
-    /// Waits for the queued and in-flight tiles, then writes each of `tiles` that is still missing. `tiles` belong to
-    /// `tree` at `size` leaves.
+    /// Writes the partial tiles, waits for the queued and in-flight ones, then writes each full one of `tiles` that is still
+    /// missing. `tiles` belong to `tree` at `size` leaves.
     ///
     /// # Errors
     /// [`StoreError`]. A retry skips the tiles that the background threads have written.
@@ -95,10 +95,6 @@ impl TileUploader {
         if tiles.is_empty() {
             return Ok(());
         }
-        let state = self.shared.wait_until_idle(self.shared.lock());
-        let is_left = |tile: &Tile| !state.written.contains_key(tile);
-        let left: Vec<Tile> = tiles.into_iter().filter(is_left).collect();
-        drop(state);
         let write = |tile: &Tile| {
             tiles::put(
                 self.shared.objects.as_ref(),
@@ -108,7 +104,23 @@ impl TileUploader {
             self.shared.lock().written.insert(*tile, size);
             Ok(())
         };
-        parallel::map(&left, self.at_once, write).map(drop)
+        let (full, partial): (Vec<Tile>, Vec<Tile>) = tiles.into_iter().partition(|tile| tile.is_full());
+        // Nobody else writes those. The full ones that are under way go on meanwhile.
+        self.write_left(partial, write)?;
+        drop(self.shared.wait_until_idle(self.shared.lock()));
+        self.write_left(full, write)
+    }
+
+    /// Writes those of `tiles` that are not in the bucket yet.
+    fn write_left(
+        &self,
+        mut tiles: Vec<Tile>,
+        write: impl Fn(&Tile) -> Result<(), StoreError> + Sync,
+    ) -> Result<(), StoreError> {
+        let state = self.shared.lock();
+        tiles.retain(|tile| !state.written.contains_key(tile));
+        drop(state);
+        parallel::map(&tiles, self.at_once, write).map(drop)
     }
 
     /// Forgets the tiles of a head of this size: the bucket has them all.

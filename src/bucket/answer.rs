@@ -11,6 +11,7 @@ use super::requests::Operation;
 use super::xml;
 use crate::client::{ClientError, NetworkFault, network, read_capped, retry_after};
 use crate::format::FormatError;
+use crate::merkle::Hash;
 
 /// Most bytes of an error's body that are read.
 pub(super) const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -24,6 +25,8 @@ pub(super) struct Call<'a> {
     pub parameters: &'a [(&'a str, &'a str)],
     pub headers: Vec<(&'static str, String)>,
     pub body: &'a [u8],
+    /// SHA-256 of the body, if it is known.
+    pub sha256: Option<Hash>,
     /// Most bytes of a wanted answer.
     pub limit: usize,
 }

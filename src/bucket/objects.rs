@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::BucketError;
 use super::requests::Requests;
 use crate::format::{FormatError, names, quote};
+use crate::merkle::Hash;
 
 /// Longest key with its prefix, in bytes: the limit of S3.
 pub const MAX_KEY_BYTES: usize = 1_024;
@@ -179,7 +180,7 @@ pub struct Listed {
     pub size: u64,
 }
 
-/// The headers that a store keeps with an object and sends with it.
+/// The headers of a write. The store keeps all but the hash with the object, and sends them with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Headers<'a> {
     /// `Content-Type`.
@@ -190,12 +191,14 @@ pub struct Headers<'a> {
     pub content_encoding: Option<&'a str>,
     /// Tags in the sense of S3, which rules of a bucket can name: `key=value`, joined by `&`.
     pub tagging: Option<&'a str>,
+    /// SHA-256 of the bytes, if the caller has it: signing the request need not compute it. A store refuses another one's.
+    pub sha256: Option<Hash>,
 }
 
 impl Default for Headers<'_> {
     fn default() -> Self {
         let content_type = "application/octet-stream";
-        Self { content_type, cache_control: None, content_encoding: None, tagging: None }
+        Self { content_type, cache_control: None, content_encoding: None, tagging: None, sha256: None }
     }
 }
 

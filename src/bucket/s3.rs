@@ -136,7 +136,7 @@ impl S3 {
         body: &[u8],
     ) -> Result<(u16, Vec<u8>), BucketError> {
         let (operation, key, limit) = (Operation::Put, String::new(), MAX_ERROR_BYTES);
-        let call = Call { operation, method: "PUT", key, parameters, headers, body, limit };
+        let call = Call { operation, method: "PUT", key, parameters, headers, body, sha256: None, limit };
         let (url, headers) = self.prepare(&call, &*self.shared.source.current()?);
         let mut response =
             self.transmit(&call, &url, headers, self.timeout).map_err(|e| no_answer(&call, &url, &e))?;
@@ -152,7 +152,8 @@ impl S3 {
         check_key(key)?;
         let (method, key) = (method(operation), self.shared.address.key(key));
         cap("a key", key.len(), super::MAX_KEY_BYTES)?;
-        Ok(Call { operation, method, key, parameters: &[], headers: Vec::new(), body: &[], limit: 0 })
+        let (parameters, headers, body) = (&[], Vec::new(), &[]);
+        Ok(Call { operation, method, key, parameters, headers, body, sha256: None, limit: 0 })
     }
 
     fn write<'a>(
@@ -176,7 +177,7 @@ impl S3 {
         add("cache-control", headers.cache_control)?;
         add("content-encoding", headers.content_encoding)?;
         add("x-amz-tagging", headers.tagging)?;
-        Ok(Call { body, ..call })
+        Ok(Call { body, sha256: headers.sha256, ..call })
     }
 
     /// Sends a request, again and again until the time is over, while the error may pass.
@@ -252,8 +253,11 @@ impl S3 {
         let query = sign::query(call.parameters);
         let mark = if query.is_empty() { "" } else { "?" };
         let url = format!("{}://{}{path}{mark}{query}", place.scheme, place.host);
-        let payload =
-            if self.shared.unsigned_payload { UNSIGNED_PAYLOAD.to_owned() } else { payload_hash(call.body) };
+        let payload = match call.sha256 {
+            _ if self.shared.unsigned_payload => UNSIGNED_PAYLOAD.to_owned(),
+            Some(known) => known.to_hex(),
+            None => payload_hash(call.body),
+        };
         let request = Request {
             method: call.method,
             host: &place.host,
@@ -382,6 +386,7 @@ impl Objects for S3 {
             parameters: &parameters,
             headers: Vec::new(),
             body: &[],
+            sha256: None,
             limit: xml::MAX_LIST_BYTES,
         };
         self.repeat(&call, |answer| {

@@ -159,20 +159,27 @@ impl Committer {
     /// Takes every durable step that is due, in order. At a start this is the recovery: it appends nothing, and
     /// signs and publishes what is durable.
     ///
-    /// Senders are taken out of `senders` when they are answered; those who are left were not.
+    /// Senders are taken out of `senders` when they are answered; those who are left were not. If another process was faster,
+    /// `entries` are those that were not appended.
     pub fn advance(
         &mut self,
-        entries: Vec<Vec<Candidate>>,
+        entries: &mut Vec<Vec<Candidate>>,
         senders: &mut Vec<Sender>,
     ) -> Result<(), StoreError> {
         // RELOAD after a storage error: everything below rests on what the files say, not on memory.
         self.reload_if_stale()?;
         // PLAN. A crash leaves nothing behind.
-        let plan = plan(&self.store.edge(), entries, &self.store.reader())?;
+        let plan = plan(&self.store.edge(), std::mem::take(entries), &self.store.reader())?;
         if let Some(batch) = &plan.batch {
             // STAGE. A crash leaves a torn batch, which the next start drops, or a whole one, which it applies.
             // Neither was visible to anybody.
-            let staged = self.store.stage(batch)?;
+            let staged = match self.store.stage(batch) {
+                Err(error @ StoreError::Overtaken { .. }) => {
+                    *entries = plan.into_submissions();
+                    return Err(error);
+                }
+                staged => staged?,
+            };
             // APPLY. A crash leaves the tree behind the journal: the next start catches up.
             self.store.apply(batch, staged)?;
             self.counts().appended += batch.entries.len() as u64;

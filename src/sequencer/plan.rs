@@ -25,6 +25,26 @@ pub struct Plan {
     pub batch: Option<Batch>,
     /// One list for each submission, in order.
     pub results: Vec<Results>,
+    /// The candidates that are not in the batch, in order.
+    left_out: Vec<Candidate>,
+}
+
+impl Plan {
+    /// The submissions that were planned.
+    pub fn into_submissions(self) -> Vec<Vec<Candidate>> {
+        let batch = self.batch.into_iter();
+        let mut fresh = batch.flat_map(|batch| {
+            let hashed = batch.entries.into_iter().zip(batch.leaf_hashes);
+            hashed.zip(batch.facts).map(|((entry, leaf_hash), facts)| Candidate { entry, leaf_hash, facts })
+        });
+        let mut left_out = self.left_out.into_iter();
+        let mut candidate = |result: Result<Sequenced, SubmitError>| {
+            let is_fresh = result.is_ok_and(|sequenced| !sequenced.duplicate);
+            let of = if is_fresh { fresh.next() } else { left_out.next() };
+            of.expect("one for each result")
+        };
+        self.results.into_iter().map(|each| each.into_iter().map(&mut candidate).collect()).collect()
+    }
 }
 
 /// Plans a batch on top of `edge`.
@@ -42,6 +62,7 @@ pub fn plan(
     let mut planner = Planner {
         next: edge.next_index(),
         fresh: Vec::with_capacity(entries),
+        left_out: Vec::new(),
         leaves: HashMap::with_capacity(entries),
         payloads: HashMap::with_capacity(statements),
         claims: HashMap::with_capacity(statements),
@@ -55,13 +76,15 @@ pub fn plan(
         }
         results.push(each);
     }
+    let left_out = std::mem::take(&mut planner.left_out);
     let batch = (!planner.fresh.is_empty()).then(|| planner.into_batch(edge));
-    Ok(Plan { batch, results })
+    Ok(Plan { batch, results, left_out })
 }
 
 struct Planner {
     next: LeafIndex,
     fresh: Vec<Candidate>,
+    left_out: Vec<Candidate>,
     /// The rows that this batch adds, which no index has yet.
     leaves: HashMap<Hash, LeafIndex>,
     payloads: HashMap<Hash, Stored>,
@@ -86,18 +109,33 @@ impl Planner {
         stored: Option<LeafIndex>,
         known: &impl Known,
     ) -> Result<Result<Sequenced, SubmitError>, StoreError> {
+        Ok(if let Some(answer) = self.known(&candidate, stored, known)? {
+            self.left_out.push(candidate);
+            answer
+        } else {
+            Ok(Sequenced { index: self.append(candidate), duplicate: false, stored: None })
+        })
+    }
+
+    /// The answer to a candidate that is not appended; `None` for one that is.
+    fn known(
+        &self,
+        candidate: &Candidate,
+        stored: Option<LeafIndex>,
+        known: &impl Known,
+    ) -> Result<Option<Result<Sequenced, SubmitError>>, StoreError> {
         let repeat = |Stored { index, leaf }| Ok(Sequenced { index, duplicate: true, stored: Some(leaf) });
         if let Some(index) = stored.or_else(|| self.leaves.get(&candidate.leaf_hash).copied()) {
-            return Ok(Ok(Sequenced { index, duplicate: true, stored: None }));
+            return Ok(Some(Ok(Sequenced { index, duplicate: true, stored: None })));
         }
         // Before the claims: the same statement again is a duplicate, not a conflict.
         if let Some(stored) = self.payload(&candidate.facts, known)? {
-            return Ok(repeat(stored));
+            return Ok(Some(repeat(stored)));
         }
         Ok(match self.claimed(&candidate.facts.claims, known)? {
-            Claimed::Fresh => Ok(Sequenced { index: self.append(candidate), duplicate: false, stored: None }),
-            Claimed::Before(stored) => repeat(stored),
-            Claimed::Taken => Err(SubmitError::SequenceTaken),
+            Claimed::Fresh => None,
+            Claimed::Before(stored) => Some(repeat(stored)),
+            Claimed::Taken => Some(Err(SubmitError::SequenceTaken)),
         })
     }
 

@@ -30,7 +30,7 @@ impl Committer {
         }
         self.set_role();
         self.begin_term(commands);
-        match self.advance(Vec::new(), &mut Vec::new()) {
+        match self.advance(&mut Vec::new(), &mut Vec::new()) {
             // Between reading and writing, another process was faster: the thread reads again.
             Err(StoreError::Overtaken { .. }) => {
                 self.stale = true;
@@ -172,17 +172,13 @@ impl Committer {
         mut entries: Vec<Vec<Candidate>>,
         senders: &mut Vec<Sender>,
     ) -> Attempt {
-        let shared = self.store.may_be_overtaken();
         for _ in 0..ATTEMPTS {
-            let kept = if shared { entries.clone() } else { Vec::new() };
-            let overtaken = match self.advance(entries, senders) {
+            let overtaken = match self.advance(&mut entries, senders) {
                 Ok(()) => return Attempt::Done,
                 Err(error @ StoreError::Overtaken { .. }) => error,
                 Err(error) => return Attempt::Failed(error),
             };
             tracing::info!("{overtaken}");
-            // Senders who were answered are gone: their entries are durable.
-            entries = if senders.is_empty() { Vec::new() } else { kept };
             let turn = self.catch_up().and_then(|()| self.store.turn());
             match turn {
                 // The witnesses may have seen the other's heads; and a head that they cosigned may be of no use any more.

@@ -8,6 +8,7 @@ use crate::bucket::{
     StoreOptions, Tag, TagStyle,
 };
 use crate::clock;
+use crate::merkle::Hash;
 
 /// A client of a server, without patience.
 pub(super) fn client(url: &str) -> S3 {
@@ -37,6 +38,7 @@ const PLAIN: Headers<'_> = Headers {
     cache_control: Some("no-cache"),
     content_encoding: None,
     tagging: Some("kind=partial"),
+    sha256: None,
 };
 
 #[test]
@@ -74,8 +76,11 @@ fn requests_say_what_they_want_and_are_signed() {
     assert_eq!(store.replace("checkpoint", b"", &tag("e0"), &PLAIN).unwrap(), replaced);
     assert_eq!(asked.recv().unwrap().header("if-match"), Some("e0"));
 
-    assert_eq!(store.put("tile/0/x001/000.p/5", b"x", &Headers::default()).unwrap(), tag("e1"));
+    let sha256 = Hash::digest(b"known");
+    let known = Headers { sha256: Some(sha256), ..Headers::default() };
+    assert_eq!(store.put("tile/0/x001/000.p/5", b"x", &known).unwrap(), tag("e1"));
     let put = asked.recv().unwrap();
+    assert_eq!(put.header("x-amz-content-sha256"), Some(&*sha256.to_hex()), "it is not computed again");
     assert_eq!(put.line(), "PUT /bucket/a/log/tile/0/x001/000.p/5");
     assert_eq!((put.header("if-match"), put.header("if-none-match")), (None, None));
     let object = Object { bytes: b"body".to_vec(), tag: tag("e1") };

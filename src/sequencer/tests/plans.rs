@@ -108,8 +108,11 @@ fn check_plans(old: &[&str], cases: &[(&[&str], Vec<Result<Sequenced, SubmitErro
         let one_by_one = entries.iter().map(|entry| candidates(&[entry])).collect();
         let planned = plan(&edge, one_by_one, &had).unwrap();
         assert_eq!(planned.results.concat(), *expected, "{entries:?} in submissions of their own");
-        let appended = planned.batch.map_or(0, |batch| batch.entries.len());
+        let appended = planned.batch.as_ref().map_or(0, |batch| batch.entries.len());
         assert_eq!(appended, expected.iter().flatten().filter(|s| !s.duplicate).count());
+        let submissions = planned.into_submissions();
+        let planned: Vec<_> = entries.iter().map(|entry| candidates(&[entry])).collect();
+        assert_eq!(format!("{submissions:?}"), format!("{planned:?}"), "it can be planned anew");
     }
 }
 

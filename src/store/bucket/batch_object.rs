@@ -24,6 +24,7 @@ use crate::format::{FormatError, cap, cap_count, hex_decode, quote_bytes};
 use crate::merkle::{HASH_BYTES, Hash, LeafIndex, MAX_TREE_SIZE, TreeSize};
 use crate::proof::bundle::{self, LENGTH_BYTES};
 use crate::store::{Batch, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES};
+use sha2::{Digest as _, Sha256};
 
 const WHAT: &str = "a batch object";
 const MAGIC: [u8; 8] = *b"THBAT01\n";
@@ -219,12 +220,18 @@ impl BatchObject {
     }
 }
 
-/// Encodes a batch that continues the tree with the root `before`.
+/// Encodes a batch that continues the tree with the root `before`. Also returns the SHA-256 of the object.
 ///
 /// # Panics
 /// If the batch is empty or over a limit. The sequencer caps batches.
 #[must_use]
-pub fn encode(origin: Hash, batch: &Batch, before: Hash, writer: WriterId, nonce: [u8; ID_BYTES]) -> Vec<u8> {
+pub fn encode(
+    origin: Hash,
+    batch: &Batch,
+    before: Hash,
+    writer: WriterId,
+    nonce: [u8; ID_BYTES],
+) -> (Vec<u8>, Hash) {
     let count = batch.entries.len();
     let entry_bytes: usize = batch.entries.iter().map(Vec::len).sum();
     assert!((1..=MAX_BATCH_ENTRIES).contains(&count) && entry_bytes <= MAX_BATCH_BYTES, "batches are capped");
@@ -235,9 +242,11 @@ pub fn encode(origin: Hash, batch: &Batch, before: Hash, writer: WriterId, nonce
     for entry in &batch.entries {
         bundle::push(&mut bytes, entry).expect("entries are capped when they are submitted");
     }
-    let checksum = Hash::digest(&bytes);
-    bytes.extend_from_slice(checksum.as_bytes());
-    bytes
+    // One pass for both: that of the object begins as that of everything before its checksum.
+    let mut hasher = Sha256::new_with_prefix(&bytes);
+    bytes.extend_from_slice(&hasher.clone().finalize());
+    hasher.update(&bytes[bytes.len() - HASH_BYTES..]);
+    (bytes, Hash::from_bytes(hasher.finalize().into()))
 }
 
 fn malformed(expected: impl Into<String>, seen: impl Into<String>) -> FormatError {

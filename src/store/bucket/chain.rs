@@ -26,7 +26,7 @@ use super::batch_object::{self, BatchObject, ID_BYTES, MAX_OBJECT_BYTES, WriterI
 use super::chain_error::ChainError;
 use super::layout::{self, BATCHES, HeadKind};
 use super::seal::Seal;
-use crate::bucket::{BucketError, Creation, MAX_LISTED, Objects};
+use crate::bucket::{BucketError, Creation, Headers, MAX_LISTED, Objects};
 use crate::checkpoint::{Origin, origin_hash};
 use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, TreeSize};
 use crate::note::NoteKey;
@@ -274,14 +274,15 @@ impl Chain {
         // 2. ENCODE. The nonce distinguishes this attempt from all others, including earlier ones of this process with
         // the same entries. A crash before step 3 leaves no trace.
         let nonce = (self.options.nonces)().map_err(ChainError::Randomness)?;
-        let bytes =
+        let (bytes, sha256) =
             batch_object::encode(self.origin_hash, batch, self.edge.root(), self.options.writer, nonce);
+        let headers = Headers { sha256: Some(sha256), ..layout::IMMUTABLE };
         self.is_end_known = false;
         let mut detail = String::new();
         for _ in 0..ATTEMPTS {
             // 3. CREATE. From here on the batch may become durable at any time, even after a crash or an error. The next
             // server then finds it and gives its entries the indices that it states. No sender was answered yet.
-            let created = self.options.objects.create(&key, &bytes, &layout::IMMUTABLE);
+            let created = self.options.objects.create(&key, &bytes, &headers);
             let exists = match created {
                 Ok(Creation::Created(_)) => return Ok(self.advance(batch)),
                 Ok(Creation::Exists) => true,

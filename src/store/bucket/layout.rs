@@ -40,6 +40,7 @@ pub const IMMUTABLE: Headers = Headers {
     cache_control: Some("public, max-age=31536000, immutable"),
     content_encoding: None,
     tagging: None,
+    sha256: None,
 };
 
 /// Headers of heads: text that a cache must revalidate on each request.
@@ -48,6 +49,7 @@ pub const HEAD: Headers = Headers {
     cache_control: Some("no-cache"),
     content_encoding: None,
     tagging: None,
+    sha256: None,
 };
 
 /// Headers of the lease.
@@ -56,6 +58,7 @@ pub const JSON: Headers = Headers {
     cache_control: Some("no-store"),
     content_encoding: None,
     tagging: None,
+    sha256: None,
 };
 
 names! {

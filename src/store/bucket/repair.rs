@@ -238,7 +238,7 @@ impl BucketRepair<'_> {
         let key = layout::batch(batch.first);
         let origin = origin_hash(self.key.name().as_str());
         let nonce = batch_object::random().map_err(ChainError::Randomness).map_err(StoreError::from)?;
-        let bytes = batch_object::encode(origin, batch, before, writer, nonce);
+        let (bytes, _) = batch_object::encode(origin, batch, before, writer, nonce);
         let mut detail = String::new();
         for _ in 0..ATTEMPTS {
             let written = match replaces {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::merkle::{TILE_WIDTH, TreeSize};
-use crate::proof::bundle;
+use crate::proof::bundle::{self, LENGTH_BYTES};
 
+const FULL: usize = 256;
 /// Most bytes of full bundles to keep after the bucket has their tiles.
 const KEEP_BYTES: usize = 64 * 1024 * 1024;
 
@@ -28,6 +29,20 @@ struct Bundle {
     ends: Vec<usize>,
 }
 
+impl Bundle {
+    /// Appends entries, and returns their length.
+    fn push(&mut self, entries: &[&[u8]]) -> usize {
+        let grown = entries.iter().map(|entry| LENGTH_BYTES + entry.len()).sum();
+        // At once: a batch's bytes are not copied again and again while a bundle grows.
+        self.bytes.reserve(grown);
+        for entry in entries {
+            bundle::push(&mut self.bytes, entry).expect("entries are capped when they are submitted");
+            self.ends.push(self.bytes.len());
+        }
+        grown
+    }
+}
+
 impl Tail {
     /// Clears the tail, which then accepts entries from `begin` on, rounded down to the beginning of a bundle.
     pub fn restart(&self, begin: TreeSize) {
@@ -44,15 +59,17 @@ impl Tail {
     pub fn push<'a>(&self, first: u64, entries: impl IntoIterator<Item = &'a [u8]>) {
         let bundles = &mut *self.write();
         let begin = bundles.begin;
-        for (index, entry) in (first..).zip(entries).skip_while(|(index, _)| *index < begin) {
+        let wanted = (first..).zip(entries).skip_while(|(index, _)| *index < begin);
+        let (indices, entries): (Vec<u64>, Vec<&[u8]>) = wanted.unzip();
+        let (Some(mut index), mut rest) = (indices.first().copied(), &entries[..]) else { return };
+        while !rest.is_empty() {
+            let place = usize::try_from(index % TILE_WIDTH).expect("below 256");
+            let (now, later) = rest.split_at(rest.len().min(FULL - place));
             let bundle = bundles.by_index.entry(index / TILE_WIDTH).or_default();
-            if bundle.ends.len() as u64 == index % TILE_WIDTH {
-                let before = bundle.bytes.len();
-                bundle::push(&mut bundle.bytes, entry).expect("entries are capped when they are submitted");
-                bundle.ends.push(bundle.bytes.len());
-                let grown = bundle.bytes.len() - before;
-                bundles.bytes += grown;
-            }
+            // What it has is skipped, and nothing is put behind a gap.
+            let has = bundle.ends.len().checked_sub(place);
+            bundles.bytes += bundle.push(has.and_then(|has| now.get(has..)).unwrap_or_default());
+            (index, rest) = (index + now.len() as u64, later);
         }
     }
 
@@ -71,7 +88,7 @@ impl Tail {
         let place = usize::try_from(index % TILE_WIDTH).expect("below 256");
         let end = *bundle.ends.get(place)?;
         let begin = place.checked_sub(1).map_or(0, |before| bundle.ends[before]);
-        Some(bundle.bytes[begin + bundle::LENGTH_BYTES..end].to_vec())
+        Some(bundle.bytes[begin + LENGTH_BYTES..end].to_vec())
     }
 
     /// Drops the oldest entries below this size, whose tiles the bucket has. Keeps the newest of them within a size

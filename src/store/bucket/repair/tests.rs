@@ -150,7 +150,8 @@ fn damaged_batches_are_replaced_whatever_is_there() {
             edge.root(),
             WriterId::from_bytes([9; 16]),
             [0; 16],
-        );
+        )
+        .0;
         let versions = [flipped, Vec::new(), bytes[..40].to_vec(), forged, other.bytes(&batches[1]).unwrap()];
         for version in versions {
             let bucket = log.copy();

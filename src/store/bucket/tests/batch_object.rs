@@ -16,7 +16,8 @@ fn edge(leaves: usize) -> RightEdge {
 
 fn object(before: &RightEdge, entries: Vec<Vec<u8>>) -> (Batch, Vec<u8>) {
     let batch = batch_of(before, entries);
-    let bytes = encode(Hash::digest(b"example.com/log"), &batch, before.root(), WRITER, NONCE);
+    let (bytes, sha256) = encode(Hash::digest(b"example.com/log"), &batch, before.root(), WRITER, NONCE);
+    assert_eq!(sha256, Hash::digest(&bytes));
     (batch, bytes)
 }
 
@@ -207,7 +208,7 @@ proptest! {
         let before = edge(first);
         let batch = batch_of(&before, entries.clone());
         let origin = Hash::digest(&nonce);
-        let bytes = encode(origin, &batch, before.root(), WriterId::from_bytes(writer), nonce);
+        let bytes = encode(origin, &batch, before.root(), WriterId::from_bytes(writer), nonce).0;
         let parsed = BatchObject::parse(bytes.clone()).unwrap();
         let head = parsed.head();
         prop_assert_eq!((head.origin, head.first.get(), head.count), (origin, first as u64, entries.len()));

@@ -277,16 +277,19 @@ fn a_batch_that_does_not_continue_the_chain_is_never_believed() {
     let batch = batch_of(&edge(3), numbered(3, 2));
     let writer = WriterId::from_bytes([9; 16]);
     let origin = Hash::digest(ORIGIN.as_bytes());
-    let right = encode(origin, &batch, edge(3).root(), writer, [0; 16]);
+    let right = encode(origin, &batch, edge(3).root(), writer, [0; 16]).0;
     let mut other_entries = batch.clone();
     other_entries.entries[1] = b"another".to_vec();
     let later = batch_of(&edge(4), numbered(4, 2));
     let cases = [
-        (encode(Hash::digest(b"other"), &batch, edge(3).root(), writer, [0; 16]), "with origin hash"),
-        (encode(origin, &batch, edge(2).root(), writer, [0; 16]), "expected a batch on top of root"),
-        (encode(origin, &other_entries, edge(3).root(), writer, [0; 16]), "that the batch states, computed"),
+        (encode(Hash::digest(b"other"), &batch, edge(3).root(), writer, [0; 16]).0, "with origin hash"),
+        (encode(origin, &batch, edge(2).root(), writer, [0; 16]).0, "expected a batch on top of root"),
         (
-            encode(origin, &later, edge(3).root(), writer, [0; 16]),
+            encode(origin, &other_entries, edge(3).root(), writer, [0; 16]).0,
+            "that the batch states, computed",
+        ),
+        (
+            encode(origin, &later, edge(3).root(), writer, [0; 16]).0,
             "its first index to be that of its key, saw 4",
         ),
         (right[..right.len() - 1].to_vec(), "SHA-256"),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -107,7 +108,10 @@ fn turns(place: &Place, name: &str, dir: &Path, way: &Way) -> Vec<Turn> {
     if !way.tiles {
         options = Options { least_interval: Duration::from_secs(3_600), ..options };
     }
-    let sequencer = place::open(&objects, &dir.join(name), &options);
+    let sequencer = place::open_with(&objects, &dir.join(name), &options, |store| {
+        // With one thread, tiles are made only for heads.
+        store.threads = if way.tiles { store.threads } else { 1 };
+    });
     let bare = Bare::new(place, name);
     let last = if way.tiles { Wait::Published } else { Wait::Sequenced };
     // Entries are made before the clock runs.
@@ -202,21 +206,32 @@ impl Bare {
     }
 }
 
-/// Submits batches. Entries are hashed on this thread, as those of a server are on the threads of its connections. `last`
-/// says what the last one waits for.
-pub fn submit(sequencer: &Sequencer, batches: impl Iterator<Item = Vec<Vec<u8>>>, last: Wait) {
-    let (mut under_way, mut batches) = (VecDeque::new(), batches.peekable());
-    while let Some(entries) = batches.next() {
-        let candidate = |entry| Candidate::new(entry, Facts::default());
-        let candidates: Vec<Candidate> = entries.into_iter().map(candidate).collect();
-        if under_way.len() == UNDER_WAY {
-            finish(under_way.pop_front());
+/// Submits batches. Entries are hashed on a thread of their own, as those of a server are on the threads of its
+/// connections. `last` says what the last batch waits for.
+pub fn submit(
+    sequencer: &Sequencer,
+    batches: impl ExactSizeIterator<Item = Vec<Vec<u8>>> + Send,
+    last: Wait,
+) {
+    let (count, (sender, hashed)) = (batches.len(), sync_channel(UNDER_WAY));
+    let candidate = |entry| Candidate::new(entry, Facts::default());
+    let mut under_way = VecDeque::new();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for entries in batches {
+                sender.send(entries.into_iter().map(candidate).collect()).expect("it is awaited");
+            }
+        });
+        for (at, candidates) in hashed.into_iter().enumerate() {
+            if under_way.len() == UNDER_WAY {
+                finish(under_way.pop_front());
+            }
+            let wait = if at + 1 < count { Wait::Sequenced } else { last };
+            let outcome = sequencer.submit(candidates, wait);
+            under_way.push_back(outcome.unwrap_or_else(|e| panic!("{e}")));
         }
-        let wait = if batches.peek().is_some() { Wait::Sequenced } else { last };
-        let outcome = sequencer.submit(candidates, wait);
-        under_way.push_back(outcome.unwrap_or_else(|e| panic!("{e}")));
-    }
-    under_way.into_iter().for_each(|outcome| finish(Some(outcome)));
+        under_way.into_iter().for_each(|outcome| finish(Some(outcome)));
+    });
 }
 
 fn finish(outcome: Option<oneshot::Receiver<Outcome>>) {

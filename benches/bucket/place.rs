@@ -110,14 +110,29 @@ pub fn options(linger: Duration) -> Options {
 
 /// Opens a log whose cache is in `dir`.
 pub fn store(objects: &Arc<Wrapped>, dir: &Path) -> BucketStore {
+    store_with(objects, dir, |_| ())
+}
+
+fn store_with(objects: &Arc<Wrapped>, dir: &Path, set: impl Fn(&mut BucketOptions)) -> BucketStore {
     let bucket = BucketOptions::new(objects.clone(), OpenOptions::new(ORIGIN)).expect("random numbers");
-    let bucket = BucketOptions { lease_seconds: Some(LEASE_SECONDS), ..bucket };
+    let mut bucket = BucketOptions { lease_seconds: Some(LEASE_SECONDS), ..bucket };
+    set(&mut bucket);
     BucketStore::open(dir, bucket).expect("a log in the store")
 }
 
 /// Opens a log and begins to sequence.
 pub fn open(objects: &Arc<Wrapped>, dir: &Path, options: &Options) -> Sequencer {
+    open_with(objects, dir, options, |_| ())
+}
+
+/// Opens a log with other settings of its store.
+pub fn open_with(
+    objects: &Arc<Wrapped>,
+    dir: &Path,
+    options: &Options,
+    set: impl Fn(&mut BucketOptions),
+) -> Sequencer {
     let name = KeyName::new(ORIGIN).expect("a name");
     let signer = NoteSigner::from_seed(name, SignatureType::Ed25519, &[7; 32]);
-    Sequencer::start(Box::new(store(objects, dir)), signer, options, None).expect("the log begins")
+    Sequencer::start(Box::new(store_with(objects, dir, set)), signer, options, None).expect("the log begins")
 }

@@ -70,10 +70,12 @@ impl TileUploader {
         if state.queue.len() + grown.len() > MOST_QUEUED {
             return;
         }
+        let woken = grown.len().min(self.threads.len());
         state.queue.extend(grown.into_iter().map(|tile| (tile, size)));
         drop(state);
         self.queued = size;
-        self.shared.work.notify_all();
+        // One for each tile: the others would wake in vain, on the cores that the next batch needs.
+        (0..woken).for_each(|_| self.shared.work.notify_one());
     }
 
     /// Returns false if not even one thread can be started. Heads then write all their tiles themselves.

@@ -79,8 +79,12 @@ impl<'a> Crowd<'a> {
     /// Reads the head in the bucket again and again, as readers without a server do, who then find its tiles.
     pub fn watch_bucket(&self, objects: &dyn Objects) {
         while !self.ends.load(Ordering::SeqCst) {
-            let head = objects.get("checkpoint", 100_000).expect("the store works").expect("it is there");
-            let (size, is_new) = self.promises.show("the bucket", &head.bytes);
+            let head = |key| objects.get(key, 100_000).expect("the store works");
+            let published = head("checkpoint").expect("it is there");
+            let (size, is_new) = self.promises.show("the bucket", &published.bytes);
+            if let Some(signed) = self.promises.has_witnesses().then(|| head("checkpoint.signed")).flatten() {
+                self.promises.sign("the bucket, of what is signed", &signed.bytes);
+            }
             let tiles = oracle::tiles_of(usize::try_from(size).expect("small"));
             for tile in tiles.iter().filter(|tile| is_new && tile.contains(".p/")) {
                 let object = objects.get(tile, 10_000_000).expect("the store works");

@@ -118,9 +118,7 @@ impl World {
     }
 
     pub fn serve(&self, name: &str) -> Server {
-        // Nobody else takes a port that was just free.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut server = self.start(name, address, &self.store.endpoint, &[]);
+        let mut server = self.start(name, free_address(), &self.store.endpoint, &[]);
         server.wait("it serves", |server| server.get("/healthz").is_some());
         server
     }
@@ -128,11 +126,19 @@ impl World {
     /// Starts a server at an address, whose requests go to this endpoint. `before` is the program that runs it, with its
     /// arguments.
     pub fn start(&self, name: &str, address: SocketAddr, endpoint: &str, before: &[&str]) -> Server {
+        self.spawn(&[before, &[env!("CARGO_BIN_EXE_treehead"), "serve"]].concat(), name, address, endpoint)
+    }
+
+    /// Starts a witness at an address.
+    pub fn start_witness(&self, name: &str, address: SocketAddr) -> Server {
+        self.spawn(&[env!("CARGO_BIN_EXE_treehead"), "witness"], name, address, &self.store.endpoint)
+    }
+
+    fn spawn(&self, program: &[&str], name: &str, address: SocketAddr, endpoint: &str) -> Server {
         static STARTS: AtomicUsize = AtomicUsize::new(0);
         let log = self.path(&format!("{name}-{}.log", STARTS.fetch_add(1, Ordering::SeqCst)));
         let (file, listen) = (std::fs::File::create(&log).unwrap(), address.to_string());
-        let program =
-            [before, &[env!("CARGO_BIN_EXE_treehead"), "serve", name, "--listen", &listen]].concat();
+        let program = [program, &[name, "--listen", &listen]].concat();
         let mut command = Command::new(program[0]);
         command.args(&program[1..]).envs(self.store.variables()).env("AWS_ENDPOINT_URL", endpoint);
         command.current_dir(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
@@ -217,6 +223,11 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// An address that is free: nobody else takes a port that was just closed.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// Sends a request; `None` if there was no answer in time.

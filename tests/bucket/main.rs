@@ -36,6 +36,7 @@ mod tls_front;
 mod toy_witness;
 mod wire;
 mod witnessed;
+mod witnesses;
 
 use std::process::ExitCode;
 
@@ -63,6 +64,8 @@ fn main() -> ExitCode {
         moving::a_damaged_bucket_is_named_object_by_object,
         race::two_servers_race_that_both_always_hold_the_lease,
         race::two_servers_race_with_a_short_lease,
+        race::two_servers_race_with_witnesses_and_a_lease_for_each,
+        race::two_servers_race_with_witnesses_that_are_killed_and_paused_too,
         rounds::a_log_survives_rounds_of_faults,
         rounds::the_judge_finds_what_is_wrong,
         servers::a_bucket_has_one_log_below_a_prefix,

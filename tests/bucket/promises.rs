@@ -3,13 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
+use treehead::checkpoint::policy::Policy;
 use treehead::checkpoint::{self, Checkpoint};
-use treehead::note::NoteKey;
+use treehead::note::{Note, NoteKey};
 
 /// The promises so far. Those that contradict each other fail the test at once.
 pub struct Promises {
     key: NoteKey,
+    quorum: Option<Quorum>,
     kept: Mutex<Kept>,
+}
+
+/// What endpoints demand of the heads of a log with witnesses.
+pub struct Quorum {
+    /// All keys of the log.
+    pub keys: Vec<NoteKey>,
+    pub policy: Policy,
 }
 
 #[derive(Default)]
@@ -25,12 +34,27 @@ struct Kept {
     acknowledged: u64,
     /// Times that a source showed another head than before.
     seen: u64,
+    /// Cosignatures of each witness.
+    cosignatures: BTreeMap<String, u64>,
+}
+
+impl Kept {
+    /// Adds a head, which has to be the only one of its size.
+    fn add(&mut self, source: &str, head: &Checkpoint) {
+        let same = self.heads.entry(head.size.get()).or_insert_with(|| head.clone());
+        assert!(same == head, "two heads of {}: {same:?}, and {head:?} at {source}", head.size);
+    }
 }
 
 impl Promises {
     /// Of a log with this key.
     pub fn new(key: NoteKey) -> Self {
-        Self { key, kept: Mutex::default() }
+        Self { key, quorum: None, kept: Mutex::default() }
+    }
+
+    /// Of a log with witnesses: every head that anybody is shown has its quorum.
+    pub fn with_quorum(self, quorum: Quorum) -> Self {
+        Self { quorum: Some(quorum), ..self }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -52,6 +76,19 @@ impl Promises {
 
     /// A source, which never goes back, showed a head. Returns its size, and whether it is new there.
     pub fn show(&self, source: &str, note: &[u8]) -> (u64, bool) {
+        if let Some(Quorum { keys, policy }) = &self.quorum {
+            let text = || String::from_utf8_lossy(note);
+            let opened = checkpoint::open(note, keys);
+            let opened = opened.unwrap_or_else(|e| panic!("{source} shows {}: {e}", text()));
+            let checked = policy.check(&opened);
+            assert!(checked.is_ok(), "{source} shows {}: {}", text(), checked.unwrap_err());
+        }
+        self.sign(source, note)
+    }
+
+    /// A source, which never goes back, has a head that the log signed; it may lack its quorum. Returns its size, and whether
+    /// it is new there.
+    pub fn sign(&self, source: &str, note: &[u8]) -> (u64, bool) {
         let opened = checkpoint::open(note, std::slice::from_ref(&self.key));
         let opened =
             opened.unwrap_or_else(|e| panic!("{source} shows {}: {e}", String::from_utf8_lossy(note)));
@@ -63,11 +100,23 @@ impl Promises {
             "{source} went back: {last:?}, then {head:?}"
         );
         let size = head.size.get();
-        let same = kept.heads.entry(size).or_insert_with(|| head.clone()).clone();
-        assert!(same == head, "two heads of {size}: {same:?}, and {head:?} at {source}");
+        kept.add(source, &head);
         kept.seen += u64::from(is_new);
         kept.last.insert(source.to_owned(), head);
         (size, is_new)
+    }
+
+    /// A witness cosigned a head of the log.
+    pub fn cosign(&self, witness: &str, note: Note) {
+        let quorum = self.quorum.as_ref().expect("the log has witnesses");
+        let text = note.to_string();
+        let opened = checkpoint::open_note(note, &quorum.keys);
+        let opened = opened.unwrap_or_else(|e| panic!("{witness} cosigned {text}: {e}"));
+        let cosigned = !quorum.policy.witnesses_of(&opened).is_empty();
+        let mut kept = self.kept();
+        assert!(cosigned, "{witness} gave no cosignature on {text}");
+        kept.add(witness, opened.get());
+        *kept.cosignatures.entry(witness.to_owned()).or_default() += 1;
     }
 
     /// An acknowledged entry, chosen by a random number.
@@ -103,6 +152,15 @@ impl Promises {
     /// The number of heads that were shown, counted at each source.
     pub fn seen(&self) -> u64 {
         self.kept().seen
+    }
+
+    pub const fn has_witnesses(&self) -> bool {
+        self.quorum.is_some()
+    }
+
+    /// The number of cosignatures of each witness.
+    pub fn cosignatures(&self) -> BTreeMap<String, u64> {
+        self.kept().cosignatures.clone()
     }
 
     pub const fn key(&self) -> &NoteKey {

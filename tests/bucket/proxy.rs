@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::faults::{Fault, Plan};
@@ -48,7 +48,11 @@ struct Shared {
     late: AtomicUsize,
     /// The lease as only this proxy's client sees it, and the number of its versions.
     lease: Option<Mutex<(u64, Vec<u8>)>>,
+    look: OnceLock<Box<Look>>,
 }
+
+/// Looks at a request that was answered, and at the answer, also where the client does not get it.
+type Look = dyn Fn(&Message, &Message) + Send + Sync;
 
 impl Proxy {
     /// Starts a proxy on loopback before the store at `http://HOST:PORT`.
@@ -77,6 +81,7 @@ impl Proxy {
             counts: Mutex::default(),
             late: AtomicUsize::new(0),
             lease: has_own_lease.then(Mutex::default),
+            look: OnceLock::new(),
         });
         let accepting = shared.clone();
         std::thread::spawn(move || {
@@ -91,6 +96,12 @@ impl Proxy {
             }
         });
         Self { url: format!("http://{address}"), shared }
+    }
+
+    /// Has `look` see all answers, before anybody connects.
+    pub fn looking(self, look: impl Fn(&Message, &Message) + Send + Sync + 'static) -> Self {
+        assert!(self.shared.look.set(Box::new(look)).is_ok(), "one looks");
+        self
     }
 
     /// Changes the plan from now on.
@@ -273,6 +284,7 @@ impl Shared {
         let mut stream = engine.take().map_or_else(|| self.connect(), Ok)?;
         stream.write_all(&request.bytes)?;
         let answer = Message::answer(&mut stream)?;
+        self.look.get().inspect(|look| look(request, &answer));
         let closes = answer.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         *engine = Some(stream).filter(|_| !closes);
         Ok(answer)

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use rustix::process::Signal;
 use crate::REQUIRED;
 use crate::crowd::Crowd;
 use crate::faults::{Fault, Plan};
-use crate::fleet::{PATIENCE, Server, World, remove_cache};
+use crate::fleet::{PATIENCE, Server, World, free_address, remove_cache};
 use crate::needs::{Outcome, ignored};
 use crate::oracle::judge;
 use crate::promises::Promises;
@@ -21,6 +22,7 @@ use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::settings;
 use crate::store::{Store, store};
+use crate::witnesses::Witnesses;
 
 /// Requests of a hundred that meet a fault, besides the three whose answers are lost.
 const PERCENT: u64 = 4;
@@ -30,23 +32,39 @@ const SENDERS: usize = 4;
 const SERVERS: [&str; 2] = ["a", "b"];
 
 pub fn two_servers_race_with_a_short_lease() -> Outcome {
-    match store() {
-        Ok(store) => run(store, "race", false),
-        Err(why) => ignored(&why, REQUIRED),
-    }
+    run("race", Kind { own_leases: false, witnessed: false })
 }
 
 pub fn two_servers_race_that_both_always_hold_the_lease() -> Outcome {
-    match store() {
-        Ok(store) => run(store, "leases", true),
-        Err(why) => ignored(&why, REQUIRED),
-    }
+    run("leases", Kind { own_leases: true, witnessed: false })
 }
 
-fn run(store: Store, name: &str, own_leases: bool) -> Outcome {
+pub fn two_servers_race_with_witnesses_that_are_killed_and_paused_too() -> Outcome {
+    run("witnesses", Kind { own_leases: false, witnessed: true })
+}
+
+pub fn two_servers_race_with_witnesses_and_a_lease_for_each() -> Outcome {
+    if std::env::var("TREEHEAD_TEST_RACE_SECONDS").is_err() {
+        return Ok(Completion::ignored_with("a long race: TREEHEAD_TEST_RACE_SECONDS is not set"));
+    }
+    run("both", Kind { own_leases: true, witnessed: true })
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    /// Each server always holds a lease of its own.
+    own_leases: bool,
+    witnessed: bool,
+}
+
+fn run(name: &str, kind: Kind) -> Outcome {
+    let store = match store() {
+        Ok(store) => store,
+        Err(why) => return ignored(&why, REQUIRED),
+    };
     let seed = settings::seed().unwrap_or_else(settings::fresh_seed);
     let seconds = settings::number("TREEHEAD_TEST_RACE_SECONDS", SECONDS);
-    let race = || Race::new(store, name, seed, own_leases).run(Duration::from_secs(seconds));
+    let race = || Race::run(store, name, seed, kind, Duration::from_secs(seconds));
     match catch_unwind(AssertUnwindSafe(race)) {
         Ok(counts) => println!("{name}, {seconds} s, seed {seed}: {counts}"),
         Err(panic) => {
@@ -57,13 +75,13 @@ fn run(store: Store, name: &str, own_leases: bool) -> Outcome {
     Ok(Completion::Completed)
 }
 
-struct Race {
-    world: World,
+struct Race<'a> {
+    world: &'a World,
     seed: u64,
     proxies: Vec<Proxy>,
     addresses: Vec<SocketAddr>,
-    promises: Promises,
-    own_leases: bool,
+    promises: Arc<Promises>,
+    kind: Kind,
 }
 
 /// The blows that servers took, and what they said.
@@ -78,9 +96,23 @@ struct Blows {
     said: String,
 }
 
-impl Race {
-    fn new(store: Store, name: &str, seed: u64, own_leases: bool) -> Self {
+impl<'a> Race<'a> {
+    /// Runs a whole race. Returns its counts, in words.
+    fn run(store: Store, name: &str, seed: u64, kind: Kind, time: Duration) -> String {
         let world = World::with_servers(store, name, &SERVERS);
+        let mut witnesses = kind.witnessed.then(|| Witnesses::start(&world, &SERVERS, seed));
+        let race = Race::new(&world, seed, kind, witnesses.as_ref());
+        let mut counts = race.play(time, &mut witnesses);
+        if let Some(witnesses) = witnesses {
+            let (kills, stops) = (witnesses.kills, witnesses.stops);
+            let given = race.promises.cosignatures();
+            counts += &format!("; witnesses: {kills} kills, {stops} stops, cosignatures {given:?}");
+            witnesses.end();
+        }
+        counts
+    }
+
+    fn new(world: &'a World, seed: u64, kind: Kind, witnesses: Option<&Witnesses>) -> Self {
         let endpoint = &world.store.endpoint;
         let mut faults = Fault::HONEST.to_vec();
         // The program waits 15 s for an answer: too long for a short race.
@@ -93,12 +125,11 @@ impl Race {
             timeout: Duration::from_secs(2),
             latest: Duration::from_secs(5),
         };
-        let before = if own_leases { Proxy::with_own_lease } else { Proxy::before };
+        let before = if kind.own_leases { Proxy::with_own_lease } else { Proxy::before };
         let proxies = (0..SERVERS.len() as u64).map(|number| before(endpoint, plan(number))).collect();
-        let listeners = SERVERS.map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
-        let promises = Promises::new(world.key());
-        Self { world, seed, proxies, addresses, promises, own_leases }
+        let addresses = SERVERS.map(|_| free_address()).into();
+        let promises = witnesses.map_or_else(|| Arc::new(Promises::new(world.key())), Witnesses::promises);
+        Self { world, seed, proxies, addresses, promises, kind }
     }
 
     fn start(&self, number: usize) -> Server {
@@ -106,11 +137,12 @@ impl Race {
         self.world.start(name, address, &self.proxies[number].url, &[])
     }
 
-    fn run(&self, time: Duration) -> String {
+    fn play(&self, time: Duration, witnesses: &mut Option<Witnesses>) -> String {
         let ends = AtomicBool::new(false);
         let crowd = Crowd::new(&self.promises, &self.addresses, &ends);
         let objects = self.world.objects();
         let mut blows = Blows::default();
+        let started = self.start_all();
         let servers = std::thread::scope(|scope| {
             scope.spawn(|| crowd.watch_bucket(objects.as_ref()));
             for address in &self.addresses {
@@ -120,12 +152,18 @@ impl Race {
                 let (crowd, seed) = (&crowd, self.seed ^ (sender as u64) << 8);
                 scope.spawn(move || crowd.send(&format!("sender {sender}"), sender, seed));
             }
-            let beaten = catch_unwind(AssertUnwindSafe(|| self.beat(time, &mut blows)));
+            let beaten = catch_unwind(AssertUnwindSafe(|| self.beat(started, time, &mut blows, witnesses)));
             ends.store(true, Ordering::SeqCst);
             beaten
         });
         let servers = servers.unwrap_or_else(|panic| resume_unwind(panic));
+        if let Some(witnesses) = witnesses {
+            witnesses.finish(self.world);
+        }
         self.finish(servers, &crowd, &mut blows);
+        if let Some(witnesses) = witnesses {
+            witnesses.remember();
+        }
         let found = judge(&objects, &self.promises).unwrap_or_else(|wrong| panic!("{wrong}"));
         let (acknowledged, refused) = (self.promises.acknowledged(), crowd.refused.into_inner());
         let Blows { kills, lost_caches, stops, ends, failed_starts, said } = blows;
@@ -146,12 +184,33 @@ impl Race {
         counts
     }
 
-    /// Kills and pauses servers until the time is over.
-    fn beat(&self, time: Duration, blows: &mut Blows) -> Vec<Server> {
-        let (until, mut random) = (Instant::now() + time, Random(self.seed));
+    /// Starts the servers. The first head of a log with witnesses, which `init` signed, has no quorum: waits for one that has.
+    fn start_all(&self) -> Vec<Server> {
         let mut servers: Vec<Server> = (0..SERVERS.len()).map(|number| self.start(number)).collect();
+        if self.kind.witnessed {
+            self.proxies.iter().for_each(|proxy| proxy.change(|plan| plan.percent = 0));
+            for server in &mut servers {
+                server.wait("it shows a head with its quorum", |server| server.size() == Some(0));
+            }
+        }
+        servers
+    }
+
+    /// Kills and pauses servers and witnesses until the time is over.
+    fn beat(
+        &self,
+        mut servers: Vec<Server>,
+        time: Duration,
+        blows: &mut Blows,
+        witnesses: &mut Option<Witnesses>,
+    ) -> Vec<Server> {
+        let (until, mut random) = (Instant::now() + time, Random(self.seed));
         while Instant::now() < until {
             std::thread::sleep(Duration::from_millis(200 + random.below(1_500)));
+            if let Some(witnesses) = witnesses {
+                witnesses.bring_back(self.world, false);
+                witnesses.strike(&mut random);
+            }
             for (number, server) in servers.iter_mut().enumerate() {
                 if !server.is_alive() {
                     blows.failed_starts += 1;
@@ -213,7 +272,7 @@ impl Race {
         let is_taken = crowd.send_left(Instant::now() + PATIENCE);
         assert!(is_taken, "nobody takes entries:\n{}\n{}", servers[0].said(), servers[1].said());
         self.proxies.iter().for_each(Proxy::drain);
-        if self.own_leases {
+        if self.kind.own_leases {
             // Nothing tells an idle server that it does not hold the lease, but its next batch does.
             for address in &self.addresses {
                 let entry = format!("the last one at {address}").into_bytes();

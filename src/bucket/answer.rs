@@ -45,6 +45,7 @@ pub(super) fn receive(
     url: String,
     mut response: Response<ureq::Body>,
     received: &mut usize,
+    secrets: &[&str],
 ) -> Result<Answer, BucketError> {
     let status = response.status().as_u16();
     let is_wanted = (200..300).contains(&status);
@@ -63,6 +64,7 @@ pub(super) fn receive(
         Err(e) => return Err(no_answer(call, &url, &e.into())),
     };
     *received = body.len();
+    let body = if is_wanted { body } else { hide(body, secrets) };
     let headers = response.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let is_outcome = match status {
@@ -86,6 +88,16 @@ pub(super) fn receive(
         answer.tag_of_write(call.operation)?;
     }
     Ok(answer)
+}
+
+/// Removes secrets from an error's body: gateways exist that show what they were sent, and errors are logged and shown.
+fn hide(body: Vec<u8>, secrets: &[&str]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(&body);
+    if !secrets.iter().any(|secret| text.contains(secret)) {
+        return body;
+    }
+    let hidden = secrets.iter().fold(text.into_owned(), |text, secret| text.replace(secret, "(hidden)"));
+    hidden.into_bytes()
 }
 
 pub(super) const fn method(operation: Operation) -> &'static str {

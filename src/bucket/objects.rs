@@ -171,6 +171,19 @@ pub struct Listing {
     pub more: bool,
 }
 
+impl Listing {
+    /// Refuses keys that were not asked for: a list that begins again and again would never end.
+    pub(super) fn check(self, prefix: &str, after: &str) -> Result<Self, FormatError> {
+        let wrong =
+            self.objects.iter().find(|listed| !listed.key.starts_with(prefix) || *listed.key <= *after);
+        wrong.map_or(Ok(()), |listed| {
+            let expected = format!("keys that begin with {} and come after {}", quote(prefix), quote(after));
+            Err(FormatError::malformed("a list of objects", expected, quote(&listed.key)))
+        })?;
+        Ok(self)
+    }
+}
+
 /// An object in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {

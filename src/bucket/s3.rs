@@ -243,7 +243,9 @@ impl S3 {
     ) -> Result<Answer, BucketError> {
         let (url, headers) = self.prepare(call, credentials);
         let response = self.transmit(call, &url, headers, timeout).map_err(|e| no_answer(call, &url, &e))?;
-        receive(call, url, response, received)
+        let secrets: Vec<&str> =
+            credentials.session_token().into_iter().chain([credentials.secret_key()]).collect();
+        receive(call, url, response, received, &secrets)
     }
 
     /// The URL of a request, and its headers with the signature.
@@ -390,7 +392,7 @@ impl Objects for S3 {
             limit: xml::MAX_LIST_BYTES,
         };
         self.repeat(&call, |answer| {
-            let read = xml::listing(&answer.body, &base);
+            let read = xml::listing(&answer.body, &base).and_then(|listing| listing.check(prefix, after));
             read.map_err(|source| BucketError::Malformed { url: answer.url.clone(), source })
         })
     }

@@ -7,15 +7,15 @@ use super::commands::{COMPANY, CommandReceiver, CommandSender, RETRY_AFTER, Subm
 use super::cosigners::{CosignerEvent, CosignerEvents, CosignersFactory, CurrentCosigners, OpenedLog};
 use super::cosigning::{Cosigning, Gate};
 use super::pace::Pace;
-use super::plan::{Known, plan};
+use super::plan::plan;
 use super::published::{Publication, Published, Sender};
 use super::standing::{Attempt, Standing};
 use super::{Candidate, Faults, Figures, Options, StartError, SubmitError, Trouble, recovery};
 use crate::checkpoint::{Checkpoint, LogSigner};
 use crate::clock;
 use crate::disk::retried;
-use crate::merkle::{Hash, LeafIndex, TreeSize};
-use crate::store::{SignedHead, Store, StoreError, StoreReader, Stored};
+use crate::merkle::TreeSize;
+use crate::store::{SignedHead, Store, StoreError};
 
 /// The longest time that a log that stops waits for the witnesses to cosign its last head.
 const LAST_ROUND: Duration = Duration::from_secs(5);
@@ -48,6 +48,8 @@ pub struct Committer {
     pub began_at: TreeSize,
     /// `Some` while another process appends.
     pub standing: Option<Standing>,
+    /// When this process last knew everything that the log has.
+    pub looked: Instant,
     pub publication: Publication,
     pub faults: Faults,
     pub counts: Arc<Mutex<Figures>>,
@@ -58,20 +60,6 @@ pub struct Witnessing {
     pub factory: CosignersFactory,
     pub commands: CommandSender,
     pub publish_unwitnessed: bool,
-}
-
-impl Known for Arc<dyn StoreReader> {
-    fn leaves(&self, leaves: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError> {
-        self.find_leaves(leaves)
-    }
-
-    fn payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError> {
-        self.find_payload(payload)
-    }
-
-    fn claim(&self, key: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
-        self.find_claim(key)
-    }
 }
 
 impl Committer {
@@ -99,6 +87,7 @@ impl Committer {
             term: Term::default(),
             began_at: TreeSize::ZERO,
             standing: None,
+            looked: Instant::now(),
             publication,
             faults,
             counts: Arc::default(),
@@ -182,6 +171,7 @@ impl Committer {
             };
             // APPLY. A crash leaves the tree behind the journal: the next start catches up.
             self.store.apply(batch, staged)?;
+            self.looked = Instant::now();
             self.counts().appended += batch.entries.len() as u64;
         }
         // ANSWER. A crash before it leaves entries durable that nobody was told of: the next start publishes them,
@@ -374,6 +364,8 @@ impl Committer {
                 // Also a head that is signed and durable may lack its quorum.
                 self.sign_now = true;
                 self.faults.clear(Trouble::Quorum);
+                // One of an earlier term: what was lost came back.
+                self.faults.clear(Trouble::Rollback);
                 commands.refuse(None);
                 tracing::info!("the witnesses have seen nothing of this log that it does not have: it signs");
             }
@@ -460,7 +452,7 @@ impl Committer {
         Some(self.cosigning.as_ref().map_or(due, |cosigning| cosigning.may_sign_at(due)))
     }
 
-    fn gate(&self) -> &Gate {
+    pub fn gate(&self) -> &Gate {
         self.cosigning.as_ref().map_or(&Gate::Open, Cosigning::gate)
     }
 

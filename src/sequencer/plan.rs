@@ -3,11 +3,12 @@
 //! provides.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{Candidate, Results, Sequenced, SubmitError};
 use crate::merkle::{Hash, LeafIndex, RightEdge};
 use crate::release::{Claim, Facts};
-use crate::store::{Batch, StoreError, Stored};
+use crate::store::{Batch, StoreError, StoreReader, Stored};
 
 /// Looks up what the log has.
 pub trait Known {
@@ -17,6 +18,20 @@ pub trait Known {
     fn payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError>;
     /// The first leaf that claimed a key, and the content that it claimed the key for.
     fn claim(&self, key: &Hash) -> Result<Option<(Stored, Hash)>, StoreError>;
+}
+
+impl Known for Arc<dyn StoreReader> {
+    fn leaves(&self, leaves: &[Hash]) -> Result<Vec<Option<LeafIndex>>, StoreError> {
+        self.find_leaves(leaves)
+    }
+
+    fn payload(&self, payload: &Hash) -> Result<Option<Stored>, StoreError> {
+        self.find_payload(payload)
+    }
+
+    fn claim(&self, key: &Hash) -> Result<Option<(Stored, Hash)>, StoreError> {
+        self.find_claim(key)
+    }
 }
 
 /// A batch to append, and the answer to each submission once the batch is durable.

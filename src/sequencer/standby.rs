@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::commands::{CommandReceiver, RETRY_AFTER};
 use super::commit::{Committer, Witnessing};
+use super::cosigning::Gate;
 use super::published::Sender;
 use super::standing::{Attempt, Standing};
 use super::{Candidate, Role, SubmitError, Trouble, recovery};
@@ -18,6 +19,9 @@ use crate::store::{SignedHead, StoreError, Turn};
 const FOLLOW: Duration = Duration::from_millis(250);
 /// Time between two checks of the turn while this process appends and nothing comes.
 const LOOK: Duration = Duration::from_millis(500);
+/// Time between two looks for what another process appended, while this one appends, and nothing comes. A request of the one
+/// before may arrive late, and then nobody signs its entries before this process finds them.
+const IDLE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
 /// Attempts to append a batch while others are faster. Then its senders have to try again.
 const ATTEMPTS: usize = 4;
 
@@ -47,7 +51,7 @@ impl Committer {
         }
         let taken = match self.store.turn() {
             Ok(Turn::Hold) if self.standing.is_some() => self.take_over(commands),
-            Ok(Turn::Hold) => Ok(()),
+            Ok(Turn::Hold) => self.look(),
             Ok(Turn::Stand { holder, again }) => {
                 let due = self.standing.as_ref().is_none_or(|standing| standing.next_look <= Instant::now());
                 self.stand_by(holder, again, commands);
@@ -61,6 +65,21 @@ impl Committer {
                 standing.next_look = Instant::now() + FOLLOW;
             }
         }
+    }
+
+    /// Looks whether another process appended although it is this one's turn. While the witnesses are asked, it may also be that
+    /// they have seen more of the log than this process, and can't show it.
+    fn look(&mut self) -> Result<(), StoreError> {
+        let pause = if *self.gate() == Gate::Asking { LOOK } else { IDLE };
+        if self.stale || self.looked.elapsed() < pause || matches!(self.gate(), Gate::Shut(_)) {
+            return Ok(());
+        }
+        let before = self.store.edge().size();
+        self.catch_up()?;
+        if self.store.edge().size() > before && self.cosigning.is_some() && *self.gate() == Gate::Open {
+            self.step_back();
+        }
+        Ok(())
     }
 
     /// When to ask next whose turn it is.
@@ -158,6 +177,7 @@ impl Committer {
             self.store.reload()?;
         }
         self.store.follow()?;
+        self.looked = Instant::now();
         self.read_signed_again()?;
         self.stale = false;
         self.faults.clear(Trouble::Storage);

@@ -280,3 +280,50 @@ fn keys_that_others_would_read_in_another_way_are_not_sent() {
     let odd = Headers { cache_control: Some("a\r\nx: y"), ..PLAIN };
     assert!(matches!(store.put("a", b"", &odd), Err(BucketError::Format(_))));
 }
+
+#[test]
+fn a_list_that_begins_again_is_refused() {
+    let page = |keys: &[&str]| {
+        let objects: String = keys
+            .iter()
+            .map(|key| format!("<Contents><Key>a/log/{key}</Key><Size>1</Size></Contents>"))
+            .collect();
+        let list = format!("<ListBucketResult><IsTruncated>true</IsTruncated>{objects}</ListBucketResult>");
+        answer("200 OK", "", list.as_bytes())
+    };
+    let pages =
+        [&["batch/1", "batch/2"][..], &["batch/2", "batch/3"], &["batch/1"], &["tile/1"], &["batch/3"]];
+    let (url, _asked) = serve(pages.map(page).into());
+    let store = client(&url);
+    assert_eq!(store.list("batch/", "", 2).unwrap().objects.len(), 2);
+    for _ in 0..3 {
+        let error = store.list("batch/", "batch/2", 2).unwrap_err().to_string();
+        assert!(error.contains("come after"), "{error}");
+    }
+    assert_eq!(store.list("batch/", "batch/2", 2).unwrap().objects[0].key, "batch/3");
+}
+
+#[test]
+fn an_error_that_shows_the_request_shows_no_secret() {
+    let page = b"x-amz-security-token: hush+token/==; that was a bad request";
+    let xml = b"<Error><Code>AccessDenied</Code><Message>not hush+token/== by testsecret</Message></Error>";
+    let statuses = ["400 Bad Request", "403 Forbidden", "404 Not Found", "500 Internal Server Error"];
+    let answers = statuses.iter().flat_map(|status| [&page[..], xml].map(|body| answer(status, "", body)));
+    let (url, _asked) = serve(answers.collect());
+    let set = [
+        ("AWS_ACCESS_KEY_ID", "testkey"),
+        ("AWS_SECRET_ACCESS_KEY", "testsecret"),
+        ("AWS_SESSION_TOKEN", "hush+token/=="),
+    ];
+    let options = StoreOptions { endpoint: Some(url), patience: Duration::ZERO, ..StoreOptions::default() };
+    let variables =
+        |name: &str| set.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
+    let store =
+        S3::open_with(&"s3://bucket/a".parse().unwrap(), &options, &variables, clock::system()).unwrap();
+    for _ in 0..2 * statuses.len() {
+        let error = store.create("k", b"", &PLAIN).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains("(hidden)"), "{shown}");
+        assert!(!shown.contains("hush") && !shown.contains("testsecret"), "{shown}");
+    }
+}

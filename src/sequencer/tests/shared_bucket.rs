@@ -174,3 +174,22 @@ fn a_witness_that_saw_another_servers_head_proves_no_rollback() {
     assert!(matches!(server.add("two"), Err(SubmitError::RolledBack(_))));
     assert_eq!(server.terms.lock().unwrap().len(), 3);
 }
+
+#[test]
+fn a_server_finds_what_another_one_appended_late_though_nothing_comes() {
+    let mut world = World::new();
+    let mut other = world.store(None);
+    let server = world.server(None);
+    // While it asks: a witness without a head to show has seen only that it is larger.
+    let asked = server.term(1);
+    append_and_publish(&mut other, numbered(0, 4));
+    wait_until("it follows", || server.sequencer.reader().size().get() == 4);
+    asked.say(CosignerEvent::MaySign);
+    asked.cosign(&asked.wait_for(4));
+    server.wait_published(4);
+    // While it appends: the entries are durable, and the other one is gone before it could sign them.
+    other.follow().unwrap();
+    append(&mut other, numbered(4, 1));
+    server.open(2, 5);
+    assert_eq!(server.sequencer.faults().into_keys().collect::<Vec<_>>(), []);
+}

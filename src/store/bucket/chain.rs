@@ -112,6 +112,8 @@ pub struct Chain {
     is_gap_checked: bool,
     /// The batch that an append found under the next key.
     found: Option<BatchObject>,
+    /// The first index of the last known batch; `None` if there is none.
+    last: Option<LeafIndex>,
     heads: [Option<KnownHead>; HeadKind::ALL.len()],
     /// For each kind, false from an unclear answer until the head is read.
     is_head_known: [bool; HeadKind::ALL.len()],
@@ -137,6 +139,7 @@ impl Chain {
             is_end_known: false,
             is_gap_checked: false,
             found: None,
+            last: None,
             heads: [None, None],
             is_head_known: [false; HeadKind::ALL.len()],
         };
@@ -251,6 +254,20 @@ impl Chain {
         self.take(object)
     }
 
+    /// Checks that the bucket still has the last known batch: one that was rolled back lacks it, and an append would stand
+    /// behind a gap.
+    ///
+    /// # Errors
+    /// [`ChainError::RolledBack`], [`ChainError::BatchDamaged`], and the bucket's.
+    pub fn check_end(&self) -> Result<(), ChainError> {
+        let Some(last) = self.last else { return Ok(()) };
+        if self.check_batch(last)? {
+            return Ok(());
+        }
+        let expected = format!("{}, which was seen before", layout::batch(last));
+        Err(ChainError::RolledBack { expected, seen: "none".to_owned() })
+    }
+
     /// Appends a batch to the known chain.
     ///
     /// # Errors
@@ -340,6 +357,7 @@ impl Chain {
     }
 
     fn advance(&mut self, batch: &Batch) -> Appended {
+        self.last = Some(batch.first);
         self.edge = batch.growth.edge.clone();
         self.seen = self.seen.max(self.edge.size());
         self.is_end_known = true;
@@ -383,6 +401,7 @@ impl Chain {
             )));
         }
         self.check_heads_over(&leaf_hashes)?;
+        self.last = Some(head.first);
         self.edge = growth.edge.clone();
         self.seen = self.seen.max(self.edge.size());
         (self.is_end_known, self.found) = (false, None);

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use super::layout::{self, IMMUTABLE, INDEX, INDEX_MANIFEST};
 use super::{ChainError, parallel};
-use crate::bucket::{Headers, MAX_LISTED, Objects};
+use crate::bucket::{BucketError, Headers, MAX_LISTED, Objects};
 use crate::disk::{DiskError, read_if_exists};
 use crate::merkle::{HASH_BYTES, Hash, TreeSize};
 use crate::store::StoreError;
@@ -147,7 +147,11 @@ pub fn is_there(objects: &dyn Objects) -> Result<bool, ChainError> {
 /// # Errors
 /// [`StoreError`] if the bucket or the disk fails.
 pub fn download(objects: &dyn Objects, dir: &Path, threads: usize) -> Result<Option<TreeSize>, StoreError> {
-    let object = objects.get(INDEX_MANIFEST, MAX_MANIFEST_BYTES).map_err(ChainError::from)?;
+    let object = match objects.get(INDEX_MANIFEST, MAX_MANIFEST_BYTES) {
+        // It is no manifest, so the index is damaged.
+        Err(BucketError::TooLarge { .. }) => None,
+        object => object.map_err(ChainError::from)?,
+    };
     let Some(manifest) = object.and_then(|object| Manifest::parse(&object.bytes)) else { return Ok(None) };
     fs::create_dir_all(dir).map_err(DiskError::io("create", dir))?;
     for (id, digest) in &manifest.runs {

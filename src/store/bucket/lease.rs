@@ -261,7 +261,12 @@ impl Lease {
     }
 
     fn look(&mut self, objects: &dyn Objects, now: impl Fn() -> Instant) -> Result<(), BucketError> {
-        let object = match objects.get(LEASE, MAX_LEASE_BYTES) {
+        let read = match objects.get(LEASE, MAX_LEASE_BYTES) {
+            // Its beginning is no lease, and has the tag: it runs out like any other that can't be parsed.
+            Err(BucketError::TooLarge { .. }) => objects.get_range(LEASE, 0, 1),
+            read => read,
+        };
+        let object = match read {
             Ok(object) => object,
             Err(error) => {
                 self.is_known = false;

@@ -1,12 +1,15 @@
 //! The thread that takes and renews the [lease](super::lease).
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::lease::{Decision, Lease};
+use super::options::BucketOptions;
 use crate::bucket::Objects;
+use crate::disk::DiskError;
 use crate::store::Turn;
 
 /// Longest interval at which a standby's store asks for its turn.
@@ -58,6 +61,20 @@ impl Shared {
 }
 
 impl LeaseKeeper {
+    /// Asks for the lease that the options name, if they name one.
+    ///
+    /// # Errors
+    /// The system's, if it has no more threads.
+    pub fn of(options: &BucketOptions) -> Result<Option<Self>, DiskError> {
+        let BucketOptions { objects, writer, address, lease_seconds, .. } = options;
+        let Some(seconds) = lease_seconds else { return Ok(None) };
+        let lease = Lease::new(*writer, address.clone(), *seconds);
+        // An answer is useless after the lease has expired, and a request that hangs must not delay a takeover.
+        let objects = objects.within(lease.length()).unwrap_or_else(|| objects.clone());
+        let keeper = Self::start(lease, objects, true);
+        keeper.map(Some).map_err(DiskError::io("start", "the thread of the lease"))
+    }
+
     /// Reads the lease, takes it if it `is_wanted` and nobody holds it, and starts the thread.
     ///
     /// # Errors
@@ -123,7 +140,12 @@ struct KeeperThread {
 impl KeeperThread {
     fn run(mut self) {
         while self.wait() {
-            self.step();
+            // Without this thread, the server would stand by for good.
+            if catch_unwind(AssertUnwindSafe(|| self.step())).is_err() {
+                let mut inner = self.shared.inner();
+                inner.state.error = Some("the lease thread panicked; it goes on".to_owned());
+                inner.state.errors += 1;
+            }
         }
         if let Err(error) = self.lease.release(self.objects.as_ref(), Instant::now()) {
             tracing::warn!("could not release the lease, so it expires by itself: {error}");

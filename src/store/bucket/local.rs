@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::disk::{SledIo, remove_dir};
 use crate::merkle::{Hash, ProofError, TreeSize, prove_prefix};
 use crate::store::derived::index::IndexWriter;
-use crate::store::derived::{RowWriter, Tree};
+use crate::store::derived::{RowWriter, Tree, tree_fault};
 use crate::store::{Layout, StoreError};
 
 /// Writes the tree and the index. Only the writing thread uses it; a reload replaces it.
@@ -13,6 +13,17 @@ pub struct Writer {
     pub rows: RowWriter,
     pub index: IndexWriter,
     pub failed: Option<Failed>,
+}
+
+impl Writer {
+    /// Records how a step failed.
+    pub fn fail(&mut self, error: &StoreError) {
+        self.failed = match self.failed {
+            Some(Failed::Apply) => Some(Failed::Apply),
+            _ if tree_fault(error).is_some() => Some(Failed::Check),
+            seen => seen.or(Some(Failed::Request)),
+        };
+    }
 }
 
 /// The step that failed, which tells a reload what to repair.

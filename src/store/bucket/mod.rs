@@ -9,6 +9,7 @@ mod chain;
 mod chain_error;
 mod cold;
 mod export;
+mod fitness;
 mod follow;
 mod fsck;
 mod index_objects;

@@ -9,7 +9,7 @@ use super::cache::BundleCache;
 use super::layout::{self, BATCHES, IMMUTABLE};
 use super::tail::Tail;
 use super::{ChainError, parallel};
-use crate::bucket::{MAX_LISTED, Objects};
+use crate::bucket::{BucketError, MAX_LISTED, Objects};
 use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, TreeSize};
 use crate::proof::bundle::{self, LENGTH_BYTES};
 use crate::release::MAX_ENTRY_BYTES;
@@ -128,6 +128,7 @@ impl BucketEntries {
                 return Ok(object.bytes);
             }
             Ok(Some(_)) => "does not have the log's entries",
+            Err(ChainError::Bucket(BucketError::TooLarge { .. })) => "is too large",
             // The bundle may be written later, together with a head that covers it.
             Ok(None) => "is not there",
             Err(error) => return Err(error.into()),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::cache::BundleCache;
 use super::chain::{Appended, ChainOptions, HeadReplaced};
+use super::fitness::Fitness;
 use super::follow::ChainReader;
 use super::index_objects::IndexUploader;
 use super::local::{Failed, Recovered, Writer, discard, root_at};
@@ -16,7 +17,7 @@ use super::options::BucketOptions;
 use super::reader::BucketEntries;
 use super::tail::Tail;
 use super::uploader::TileUploader;
-use super::{Chain, ChainError, HeadKind, Lease, LeaseKeeper, cold, tiles};
+use super::{Chain, ChainError, HeadKind, LeaseKeeper, cold, tiles};
 use crate::checkpoint::{self, Origin, origin_hash};
 use crate::disk::{DirLock, DiskError, remove_dir};
 use crate::merkle::{Hash, RightEdge, TreeSize};
@@ -30,6 +31,10 @@ use crate::store::{Batch, Layout, OpenOptions, Staged, Store, StoreError, StoreR
 /// Interval between rewrites of the partial tiles, far shorter than the expiry that `treehead store-policy` sets.
 const REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Age of the last sign that the bucket has the end of the chain, from which on an append asks for it first. The next
+/// head notices a rollback that is younger.
+const UNHEARD: Duration = Duration::from_secs(2);
+
 /// A log in a bucket: the chain of batches in the bucket, and a disposable local directory with the tree and the index.
 pub struct BucketStore {
     layout: Layout,
@@ -42,8 +47,9 @@ pub struct BucketStore {
     /// Uploads full tiles before a head needs them.
     uploader: TileUploader,
     lease: Option<Arc<LeaseKeeper>>,
-    /// The time since which this process has been unable to append; `None` while it can.
-    unsound: Option<Instant>,
+    fitness: Fitness,
+    /// Time at which the bucket last had the end of the chain.
+    heard: Instant,
     /// Whether an empty cache may be loaded from the tiles and the index in the bucket. Cleared after the first load,
     /// so that a cache which fails its checks is rebuilt from the batches instead.
     may_load: bool,
@@ -86,6 +92,7 @@ impl BucketStore {
         let index_uploader = IndexUploader::start(options.objects.clone(), layout.index(), appends.clone());
         let uploader = TileUploader::new(options.objects.clone(), reader.clone(), options.threads);
         let (writer, tiled, lease) = (None, TreeSize::ZERO, None);
+        let fitness = Fitness::new(Duration::from_secs(options.lease_seconds.unwrap_or_default().into()));
         let mut store = Self {
             layout,
             options,
@@ -95,7 +102,8 @@ impl BucketStore {
             tiled,
             uploader,
             lease,
-            unsound: None,
+            fitness,
+            heard: Instant::now(),
             may_load: true,
             refresh: Instant::now(),
             appends,
@@ -103,7 +111,8 @@ impl BucketStore {
             _lock: lock,
         };
         store.recover()?;
-        store.start_lease()?;
+        // Only now: before the cache has caught up, the lease would only block the others.
+        store.lease = LeaseKeeper::of(&store.options)?.map(Arc::new);
         Ok(store)
     }
 
@@ -111,19 +120,6 @@ impl BucketStore {
     #[must_use]
     pub fn lease(&self) -> Option<Weak<LeaseKeeper>> {
         self.lease.as_ref().map(Arc::downgrade)
-    }
-
-    /// Starts to ask for the lease, once the cache has caught up. A server that asked earlier would only block the
-    /// others.
-    fn start_lease(&mut self) -> Result<(), StoreError> {
-        let BucketOptions { objects, writer, address, lease_seconds, .. } = &self.options;
-        let Some(seconds) = lease_seconds else { return Ok(()) };
-        let lease = Lease::new(*writer, address.clone(), *seconds);
-        // An answer is useless after the lease has expired, and a request that hangs must not delay a takeover.
-        let objects = objects.within(lease.length()).unwrap_or_else(|| objects.clone());
-        let keeper = LeaseKeeper::start(lease, objects, true);
-        self.lease = Some(Arc::new(keeper.map_err(DiskError::io("start", "the thread of the lease"))?));
-        Ok(())
     }
 
     fn recover(&mut self) -> Result<(), StoreError> {
@@ -257,15 +253,8 @@ impl BucketStore {
 
     /// Records how a step failed, so that a reload knows what to repair.
     fn failed(&mut self, error: &StoreError) {
-        let Some(writer) = self.writer.as_mut().filter(|_| !matches!(error, StoreError::Overtaken { .. }))
-        else {
-            return;
-        };
-        writer.failed = match writer.failed {
-            Some(Failed::Apply) => Some(Failed::Apply),
-            _ if tree_fault(error).is_some() => Some(Failed::Check),
-            seen => seen.or(Some(Failed::Request)),
-        };
+        let is_failure = !matches!(error, StoreError::Overtaken { .. });
+        self.writer.iter_mut().filter(|_| is_failure).for_each(|writer| writer.fail(error));
     }
 
     /// Applies a batch of the chain to the cache, which makes it readable.
@@ -292,6 +281,7 @@ impl BucketStore {
             let batch = followed.into_batch(&self.options.open.describe);
             self.ingest(&batch)?;
         }
+        self.heard = Instant::now();
         self.note_tiles();
         Ok(())
     }
@@ -336,6 +326,14 @@ impl BucketStore {
 
     /// Writes the tiles of a head, then the head.
     fn replace_head(&mut self, kind: HeadKind, note: &[u8]) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        let replaced = self.write_head(kind, note);
+        let is_done = matches!(replaced, Ok(()) | Err(StoreError::Overtaken { .. }));
+        self.fitness.wrote(begun, Instant::now(), is_done);
+        replaced.inspect_err(|error| self.failed(error))
+    }
+
+    fn write_head(&mut self, kind: HeadKind, note: &[u8]) -> Result<(), StoreError> {
         self.begin(Failed::Request)?;
         let views = self.reader.views()?;
         // The chain rejects a note that does not parse.
@@ -397,10 +395,15 @@ impl Store for BucketStore {
     fn stage(&mut self, batch: &Batch) -> Result<Staged, StoreError> {
         self.reader.undamaged()?;
         self.begin(Failed::Request)?;
-        let appended = self.chain.append(batch).map_err(StoreError::from);
+        let begun = Instant::now();
+        let is_heard = self.heard + UNHEARD > begun;
+        let chain = if is_heard { Ok(()) } else { self.chain.check_end() };
+        let appended = chain.and_then(|()| self.chain.append(batch)).map_err(StoreError::from);
+        self.fitness.wrote(begun, Instant::now(), appended.is_ok());
         match appended.inspect_err(|error| self.reader.notice(error))? {
             Appended::Done => {
                 self.succeeded();
+                self.heard = Instant::now();
                 self.appends.store(true, Ordering::Relaxed);
                 Ok(Staged(()))
             }
@@ -428,7 +431,7 @@ impl Store for BucketStore {
             let text = |bytes: Option<&[u8]>| bytes.map_or("none".to_owned(), crate::format::quote_bytes);
             return Err(StoreError::CheckpointMoved { expected: text(old), seen: text(current.as_deref()) });
         }
-        self.replace_head(self.signed_kind(), new).inspect_err(|error| self.failed(error))
+        self.replace_head(self.signed_kind(), new)
     }
 
     fn witnessed(&self) -> Option<Vec<u8>> {
@@ -438,7 +441,7 @@ impl Store for BucketStore {
 
     fn replace_witnessed(&mut self, note: &[u8]) -> Result<(), StoreError> {
         self.writer()?;
-        self.replace_head(HeadKind::Published, note).inspect_err(|error| self.failed(error))
+        self.replace_head(HeadKind::Published, note)
     }
 
     fn reload(&mut self) -> Result<(), StoreError> {
@@ -478,10 +481,7 @@ impl Store for BucketStore {
             // A process that can't append, because its disk is full or damaged, must not keep the lease.
             let is_sound =
                 self.reader.undamaged().is_ok() && self.writer.as_ref().is_some_and(|w| w.failed.is_none());
-            let since = self.unsound.take().unwrap_or(now);
-            self.unsound = (!is_sound).then_some(since);
-            let patience = 2 * Duration::from_secs(self.options.lease_seconds.unwrap_or_default().into());
-            lease.want(is_sound || now < since + patience);
+            lease.want(self.fitness.wants_lease(is_sound, now));
         }
         let turn = self.lease.as_ref().map_or(Turn::Hold, |lease| lease.turn(now));
         if turn == Turn::Hold && self.refresh <= now {

@@ -10,18 +10,31 @@ use crate::store::bucket::layout::{self, BATCHES};
 
 impl Chain {
     /// Checks that a batch in the bucket ends where the known tree ends, with the same root.
-    pub(super) fn check_anchor(&self) -> Result<(), ChainError> {
+    pub(super) fn check_anchor(&mut self) -> Result<(), ChainError> {
         let size = self.edge.size();
-        let expected = || format!("a batch that ends at tree size {size} with root {}", self.edge.root());
-        let Some(first) = self.last_batch_before(size)? else {
+        self.last = self.last_batch_before(size)?;
+        let Some(first) = self.last else {
             let seen = if size == TreeSize::ZERO { return Ok(()) } else { "none near it".to_owned() };
-            return Err(ChainError::RolledBack { expected: expected(), seen });
+            return Err(ChainError::RolledBack { expected: self.expected_end(), seen });
         };
-        let key = layout::batch(first);
+        if self.check_batch(first)? {
+            return Ok(());
+        }
+        let detail = "it was listed but is missing".to_owned();
+        Err(ChainError::BatchDamaged { key: layout::batch(first), detail })
+    }
+
+    fn expected_end(&self) -> String {
+        format!("a batch that ends at tree size {} with root {}", self.edge.size(), self.edge.root())
+    }
+
+    /// Checks that the batch with this first index ends where the known tree ends, with its root. Returns false if it is
+    /// missing.
+    pub(super) fn check_batch(&self, first: LeafIndex) -> Result<bool, ChainError> {
+        let (size, key) = (self.edge.size(), layout::batch(first));
+        let expected = || self.expected_end();
         let damaged = |detail: String| ChainError::BatchDamaged { key: key.clone(), detail };
-        let Some(object) = self.options.objects.get_range(&key, 0, HEAD_BYTES)? else {
-            return Err(damaged("it was listed but is missing".to_owned()));
-        };
+        let Some(object) = self.options.objects.get_range(&key, 0, HEAD_BYTES)? else { return Ok(false) };
         // The batch's header is enough, without its checksum: its root must equal the one that this process computed.
         let head = BatchHead::parse(&object.bytes).map_err(|e| damaged(e.to_string()))?;
         if head.end() < size {
@@ -32,7 +45,7 @@ impl Chain {
             let seen = format!("one that ends at {} with root {}", head.end(), head.after);
             return Err(damaged(format!("expected {}, saw {seen}", expected())));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The first leaf index of the last batch that begins before `size`, at most [`MAX_BATCH_ENTRIES`] entries before

@@ -40,6 +40,27 @@ fn overtaken<T: std::fmt::Debug>(result: Result<T, StoreError>) {
 }
 
 #[test]
+fn nothing_is_appended_to_a_bucket_that_was_rolled_back_meanwhile() {
+    let (dir, objects) = (TempDir::new().unwrap(), MemoryObjects::default());
+    let mut store = open_bucket(dir.path(), &objects).unwrap();
+    append(&mut store, numbered(0, 3));
+    head(&mut store);
+    let old = objects.all();
+    append(&mut store, numbered(3, 2));
+    head(&mut store);
+    // An old copy is restored, while nothing comes.
+    let removed: Vec<String> = objects.all().into_keys().filter(|key| !old.contains_key(key)).collect();
+    removed.iter().for_each(|key| objects.remove(key));
+    old.iter().for_each(|(key, bytes)| objects.set(key, bytes));
+    store.heard = store.heard.checked_sub(UNHEARD).unwrap();
+    let batch = batch_of(&store.edge(), numbered(5, 1));
+    let error = store.stage(&batch).unwrap_err();
+    assert!(error.is_damage() && error.to_string().contains("rolled back"), "{error}");
+    assert_eq!(objects.all(), old, "nothing was written");
+    assert!(store.reload().is_err(), "and it stays so");
+}
+
+#[test]
 fn a_static_reader_finds_the_tiles_of_each_head() {
     let (dir, objects) = (TempDir::new().unwrap(), MemoryObjects::default());
     let mut store = open_bucket(dir.path(), &objects).unwrap();

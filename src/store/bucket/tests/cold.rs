@@ -181,3 +181,21 @@ fn a_log_whose_witnesses_have_cosigned_nothing_yet_starts_again() {
     objects.remove(HeadKind::Signed.as_str());
     assert!(open(&TempDir::new().unwrap()).is_err_and(|error| error.is_damage()));
 }
+
+#[test]
+fn objects_that_are_too_large_are_damaged_and_made_anew() {
+    let entries = numbered(0, 2_000);
+    let objects = with_index(&entries);
+    for (key, bytes) in
+        [("index/manifest", 2_000_000), ("tile/entries/000", 20_000_000), ("tile/0/001", 10_000)]
+    {
+        objects.set(key, &vec![7; bytes]);
+    }
+    let (dir, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let store = open_bucket(dir.path(), &objects).unwrap();
+    check_all(&store, &entries);
+    // The tail of one that began with an empty cache has no old bundles.
+    let cached = open_bucket(other.path(), &objects).unwrap();
+    drop(cached);
+    check_all(&open_bucket(other.path(), &objects).unwrap(), &entries);
+}

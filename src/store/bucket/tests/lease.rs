@@ -8,7 +8,7 @@ use crate::bucket::{Objects, Operation};
 use crate::store::bucket::layout::LEASE;
 use crate::store::bucket::lease::{MAX_LEASE_BYTES, Observed, decide};
 use crate::store::bucket::{Decision, Lease, LeaseKeeper, LeaseRecord, WriterId};
-use crate::store::tests::fixtures::open_bucket_with;
+use crate::store::tests::fixtures::{append, batch_of, numbered, open_bucket_with};
 use crate::store::{Store as _, Turn};
 
 const ME: WriterId = WriterId::from_bytes([1; 16]);
@@ -164,6 +164,14 @@ fn a_lease_that_nobody_can_read_runs_out_too() {
 }
 
 #[test]
+fn a_lease_that_is_too_large_to_be_one_runs_out_too() {
+    let mut pair = Pair::new();
+    pair.objects.set(LEASE, &vec![b' '; MAX_LEASE_BYTES + 1]);
+    assert_eq!((pair.step(0, 0), pair.step(0, 2)), ('w', 'w'));
+    assert_eq!((pair.step(0, 3), pair.stored().holder), ('h', ME));
+}
+
+#[test]
 fn a_keeper_holds_the_lease_until_it_ends_and_gives_it_up() {
     let objects = MemoryObjects::default();
     let shared: Arc<dyn Objects> = Arc::new(objects.clone());
@@ -224,6 +232,29 @@ fn a_server_that_can_not_append_gives_the_lease_up_until_it_can() {
         assert!(Instant::now() < until, "waited in vain");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn a_server_that_reads_and_renews_and_can_not_write_gives_the_lease_up() {
+    let (dirs, objects) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], MemoryObjects::default());
+    let open = |at: usize| {
+        open_bucket_with(dirs[at].path(), &objects, |options| options.lease_seconds = Some(1)).unwrap()
+    };
+    let (mut broken, mut sound) = (open(0), open(1));
+    assert_eq!(broken.turn().unwrap(), Turn::Hold);
+    let until = Instant::now() + Duration::from_secs(20);
+    while sound.turn().unwrap() != Turn::Hold {
+        assert!(Instant::now() < until, "waited in vain");
+        if broken.turn().unwrap() == Turn::Hold {
+            // As a sequencer does, which has entries: each attempt fails, and all reads are done.
+            objects.inject(Operation::Create, "batch/", Fault::Busy);
+            let batch = batch_of(&broken.edge(), numbered(0, 1));
+            broken.stage(&batch).unwrap_err();
+            broken.reload().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    append(&mut sound, numbered(0, 1));
 }
 
 #[test]

@@ -16,24 +16,24 @@ use super::common::{entries, entries_of, median_of, rate};
 use super::place::{self, LINGER, Place};
 use super::wrapped::{Wrapped, Written};
 
-/// Longer than any object of these logs.
+/// Size limit, longer than any object of these logs.
 const MAX_OBJECT_BYTES: usize = 5 * 1_024 * 1_024;
 const BATCH: usize = 1_024;
-/// Batches in a turn of the log or of the bare PUT.
+/// Number of batches in a turn of the log or of the bare PUT.
 const BATCHES: usize = 64;
-/// Batches before the first turn.
+/// Number of batches before the first turn.
 const WARM_UP: usize = 8;
-/// Turns with one log.
+/// Number of turns with one log.
 const TURNS: usize = 4;
 const LOGS: usize = 3;
-/// Requests at once, as the store's options have them.
+/// Concurrent requests, as in the store's options.
 const THREADS: usize = 16;
-/// Submissions under way: one is being stored while the next one waits.
+/// Submissions in flight: one is being stored while the next one waits.
 const UNDER_WAY: usize = 2;
-/// The store goes on with deletions after it has answered them.
+/// Pause for deletions, with which the store continues after it has answered them.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// A way to run the log.
+/// A configuration of the log.
 struct Way {
     name: &'static str,
     goal: &'static str,
@@ -47,17 +47,17 @@ const WAYS: [Way; 3] = [
     Way { name: "published, no linger", goal: "", linger: Duration::ZERO, tiles: true },
 ];
 
-/// A turn: entries a second of the log, and of bare PUTs of objects of the same lengths.
+/// A turn: entries per second of the log, and of bare PUTs of objects of the same lengths.
 struct Turn {
     log: f64,
-    /// The batches alone, one after the other.
+    /// Only the batches, one after the other.
     bare: f64,
-    /// All objects: the batches one after the other, the tiles beside them as many at once as the log writes.
+    /// All objects: the batches one after the other and, in parallel, as many tiles at once as the log writes.
     all: f64,
-    /// Entries in a batch object, on average.
+    /// Mean number of entries in a batch object.
     batch: f64,
     tiles: f64,
-    /// Heads that were published.
+    /// Number of published heads.
     heads: f64,
 }
 
@@ -98,7 +98,8 @@ pub fn run(place: &Place, dir: &Path) {
     println!("(medians of {} turns of {BATCHES} batches)", LOGS * TURNS);
 }
 
-/// Log and bare PUTs take turns on the same machine and store: what else these do changes from second to second.
+/// The log and the bare PUTs take turns, because the other load on the machine and the store varies from second to
+/// second.
 fn turns(place: &Place, name: &str, dir: &Path, way: &Way) -> Vec<Turn> {
     let mut objects = Wrapped::new(place.probed(name));
     objects.drops_tiles = !way.tiles;
@@ -109,12 +110,12 @@ fn turns(place: &Place, name: &str, dir: &Path, way: &Way) -> Vec<Turn> {
         options = Options { least_interval: Duration::from_secs(3_600), ..options };
     }
     let sequencer = place::open_with(&objects, &dir.join(name), &options, |store| {
-        // With one thread, tiles are made only for heads.
+        // With one thread, the store writes tiles only for heads.
         store.threads = if way.tiles { store.threads } else { 1 };
     });
     let bare = Bare::new(place, name);
     let last = if way.tiles { Wait::Published } else { Wait::Sequenced };
-    // Entries are made before the clock runs.
+    // Make the entries before the clock starts.
     let batches = |first: usize, count| -> Vec<_> {
         let firsts = (first..first + count).map(|number| (number * BATCH) as u64);
         firsts.map(|first| entries(first, BATCH)).collect()
@@ -161,7 +162,7 @@ fn turns(place: &Place, name: &str, dir: &Path, way: &Way) -> Vec<Turn> {
     turns
 }
 
-/// Writes objects of given lengths, with nothing between them. Each has other bytes, from memory that was not read lately.
+/// Writes objects of given lengths without pauses. Each has different bytes, from memory that was not read recently.
 pub struct Bare {
     client: S3,
     bytes: Vec<u8>,
@@ -170,7 +171,7 @@ pub struct Bare {
 
 impl Bare {
     pub fn new(place: &Place, name: &str) -> Self {
-        // Room for some objects of the largest length.
+        // Enough memory for some objects of the largest length.
         let bytes = entries_of(4 * MAX_OBJECT_BYTES, 0, 1).remove(0);
         Self { client: place.client(name), bytes, next: AtomicUsize::new(0) }
     }
@@ -186,14 +187,14 @@ impl Bare {
 
     /// Writes one object after the other.
     pub fn batches(&self, lengths: &[usize]) -> Duration {
-        // The connection is there.
+        // Open the connection before the clock starts.
         self.put(1);
         let begun = Instant::now();
         lengths.iter().for_each(|length| self.put(*length));
         begun.elapsed()
     }
 
-    /// Writes all objects as fast as the store takes them: the batches one after the other, the tiles beside them.
+    /// Writes all objects as fast as the store accepts them: the batches one after the other, the tiles in parallel.
     fn all(&self, written: &Written) -> Duration {
         let (next, begun) = (AtomicUsize::new(0), Instant::now());
         let take = || written.tiles.get(next.fetch_add(1, Ordering::Relaxed));
@@ -206,8 +207,8 @@ impl Bare {
     }
 }
 
-/// Submits batches. Entries are hashed on a thread of their own, as those of a server are on the threads of its
-/// connections. `last` says what the last batch waits for.
+/// Submits batches. Hashes the entries on a separate thread, as a server does on its connections' threads. `last` says
+/// what the last batch waits for.
 pub fn submit(
     sequencer: &Sequencer,
     batches: impl ExactSizeIterator<Item = Vec<Vec<u8>>> + Send,

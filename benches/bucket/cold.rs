@@ -1,4 +1,4 @@
-//! How soon a server of a large log serves, without its cache and with it.
+//! Measures the start of a server of a large log, without its cache and with it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use treehead::store::{MAX_BATCH_ENTRIES, Store as _};
 use super::place::{self, Place};
 use super::wrapped::Wrapped;
 
-/// Longer than a server waits between two looks at its index.
+/// Longer than the interval at which a server checks its index.
 const SETTLED: Duration = Duration::from_secs(45);
 const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
 const GOAL: &str = "10 M leaves without a cache in 60 s";
@@ -43,7 +43,7 @@ pub fn run(place: &Place, dir: &Path, leaves: usize) {
     place.clear(name);
 }
 
-/// The index is put into the bucket now and then: waits until it does not change any more.
+/// Waits until the server has uploaded its index, which it does periodically.
 fn wait_for_index(client: &S3) {
     let (mut last, mut since) = (None, Instant::now());
     while last.is_none() || since.elapsed() < SETTLED {

@@ -1,20 +1,22 @@
-//! A log in the object store that `TREEHEAD_TEST_S3` names (`http://KEY:SECRET@HOST:PORT/BUCKET`); without one, this bench
-//! measures nothing and says so. `tests/bucket/ceph/start` starts a store on loopback.
+//! Measures a log in the object store that `TREEHEAD_TEST_S3` names (`http://KEY:SECRET@HOST:PORT/BUCKET`). Without
+//! that variable, it measures nothing and says so. `tests/bucket/ceph/start` starts a store on loopback.
 //!
 //! - `batches`: batches of 1,024 entries of 1 KiB, with tiles and heads and without, each beside the bare PUT of
 //!   objects of the same lengths by the same client, by turns;
 //! - `singles`: single appends by 256 writers, also with 30 ms added to each request;
-//! - `requests`: requests of an hour and dollars of a month;
-//! - `take-over`: the time until the next published entry after the server that appends was killed or stopped;
-//! - `cold N`, only if it is asked for: starts of a server of a log with N leaves.
+//! - `requests`: requests per hour and dollars per month;
+//! - `take-over`: the time from killing or stopping the holder to the next published entry;
+//! - `cold N`, only on request: starts of a server of a log with N leaves.
 //!
-//! Run with `cargo bench --bench bucket`, or `cargo bench --bench bucket -- batches singles` for some of it. All that it
-//! writes lies below a prefix of its own, and is deleted.
+//! Run it with `cargo bench --bench bucket`, or select parts with `cargo bench --bench bucket -- batches singles`. It
+//! writes only below a prefix of its own, and deletes everything.
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../tests/common/object_store.rs"]
+mod object_store;
 
 mod batches;
 mod cold;
@@ -34,7 +36,7 @@ fn main() {
     let dir = common::dir();
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let chosen = |what: &str| asked.is_empty() || asked.iter().any(|asked| asked == what);
-    println!("store at {}", place.endpoint);
+    println!("store at {}", place.store.endpoint);
     if let Some(at) = asked.iter().position(|asked| asked == "cold") {
         let leaves = asked.get(at + 1).map_or(300_000, |leaves| leaves.parse().expect("a number of leaves"));
         cold::run(&place, dir.path(), leaves);

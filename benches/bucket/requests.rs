@@ -1,4 +1,4 @@
-//! Requests of an hour, and dollars of a month: of the server that appends and of one that stands by.
+//! Counts requests per hour, and dollars per month, of the holder and of a standby.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use super::common::entries;
 use super::place::{self, LINGER, Place};
 use super::wrapped::Wrapped;
 
-/// How long requests are counted.
+/// How long to count requests.
 const COUNTED: Duration = Duration::from_secs(60);
-/// The names of logs, and their entries of an hour, one at a time and evenly.
+/// Names of logs, and their entries per hour, which come one at a time and evenly spaced.
 const LOGS: [(&str, u32); 4] = [("idle", 0), ("quiet", 600), ("steady", 3_600), ("busy", 360_000)];
-/// Hours of a month.
+/// Hours in a month.
 const MONTH: f64 = 730.0;
-/// Dollars of 1,000 requests that write or list, and of 1,000 that read (S3 Standard, us-east-1).
+/// Dollars per 1,000 writes or lists, and per 1,000 reads (S3 Standard, us-east-1).
 const PRICES: [f64; 2] = [0.005, 0.0004];
 
-/// Requests that are billed as writes, and as reads.
+/// Requests billed as writes, and as reads.
 #[derive(Clone, Copy)]
 struct Counted([u64; 2]);
 
@@ -35,7 +35,7 @@ impl Counted {
         Self([sum(false), sum(true)])
     }
 
-    /// Requests of an hour, since `earlier`.
+    /// Requests per hour since `earlier`.
     fn hourly(self, earlier: Self, time: Duration) -> [f64; 2] {
         let scaled = |at: usize| (self.0[at] - earlier.0[at]) as f64 * 3_600.0 / time.as_secs_f64();
         [scaled(0), scaled(1)]
@@ -72,7 +72,7 @@ pub fn run(place: &Place, dir: &Path) {
     );
 }
 
-/// Requests of an hour of the holder and of the standby.
+/// Requests per hour of the holder and of the standby.
 fn one(place: &Place, dir: &Path, log: &str, entries_an_hour: u32) -> [[f64; 2]; 2] {
     let name = format!("requests-{log}");
     let open = |server: &str| {
@@ -82,7 +82,7 @@ fn one(place: &Place, dir: &Path, log: &str, entries_an_hour: u32) -> [[f64; 2];
     };
     let (holder, standby) = (open("a"), open("b"));
     assert_eq!((holder.1.figures().role, standby.1.figures().role), (Role::Holder, Role::Standby));
-    // The first entry is published, and both have settled.
+    // Wait until the first entry is published and both servers have settled.
     add(&holder.1, 0);
     std::thread::sleep(Duration::from_secs(3));
     let (begun, before) = (Instant::now(), [&holder.0, &standby.0].map(|of| Counted::of(of.requests())));
@@ -102,7 +102,7 @@ fn one(place: &Place, dir: &Path, log: &str, entries_an_hour: u32) -> [[f64; 2];
     [0, 1].map(|at| after[at].hourly(before[at], time))
 }
 
-/// Nobody waits for the answer.
+/// Submits an entry without waiting for the answer.
 fn add(sequencer: &Sequencer, number: u64) {
     let entry = entries(number, 1).remove(0);
     sequencer.submit(vec![Candidate::new(entry, Facts::default())], Wait::Published).expect("there is room");

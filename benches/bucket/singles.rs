@@ -18,11 +18,11 @@ use super::wrapped::Wrapped;
 
 const WRITERS: usize = 256;
 const DURATION: Duration = Duration::from_secs(5);
-/// Most objects that the bare PUT writes again.
+/// Most objects that the bare PUT repeats.
 const REPEATED: usize = 100;
 const FAR: Duration = Duration::from_millis(30);
 
-/// A loop's answers.
+/// The answers to a closed loop of writers.
 #[derive(Default)]
 struct Answers {
     latency: Histogram,
@@ -93,7 +93,7 @@ fn closed_loop(sequencer: &Sequencer, wait: Wait) -> Answers {
     let writers = Writers { sequencer, wait, begun, next, latency: RefCell::default() };
     runtime.block_on(async {
         let mut all: Vec<_> = (0..WRITERS).map(|_| Box::pin(writers.write())).collect();
-        // Each is asked again when any of them is woken: a thread of its own for each would cost more.
+        // Poll all writers whenever one is woken: a thread for each would cost more.
         std::future::poll_fn(|context| {
             all.retain_mut(|writer| writer.as_mut().poll(context).is_pending());
             if all.is_empty() { Poll::Ready(()) } else { Poll::Pending }

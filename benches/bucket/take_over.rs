@@ -1,4 +1,4 @@
-//! How long a log takes nothing after the server that appends was killed or stopped.
+//! Measures how long a log accepts nothing after its holder was killed or stopped.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,13 +10,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::place::Place;
 
-/// Runs of each kind.
+/// Number of runs of each kind.
 const RUNS: usize = 20;
-/// Logs at once, of two servers each: they mostly wait.
+/// Number of concurrent logs, each with two servers that mostly wait.
 const LOGS: usize = 4;
 /// Two leases and a second.
 const GOAL: Duration = Duration::from_secs(7);
-/// Much longer than it takes.
+/// Time limit, far longer than a takeover.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn run(place: &Place, dir: &Path) {
@@ -54,7 +54,7 @@ fn several(place: &Place, dir: &Path, name: &str, signal: Signal) -> Vec<Duratio
             server.wait_until(|server| server.add(next));
         };
         add(&holder);
-        // At any moment between two renewals.
+        // Vary the moment between two renewals.
         std::thread::sleep(Duration::from_millis(137 * (times.len() as u64 % 8)));
         let begun = Instant::now();
         holder.signal(signal);
@@ -83,7 +83,7 @@ struct World<'a> {
 impl World<'_> {
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_treehead"));
-        command.envs(self.place.variables()).current_dir(&self.dir).stdin(Stdio::null());
+        command.envs(self.place.store.variables()).current_dir(&self.dir).stdin(Stdio::null());
         command
     }
 
@@ -119,7 +119,7 @@ struct Server {
 }
 
 impl Server {
-    /// Sends a request, and returns status and body.
+    /// Sends a request and returns status and body.
     fn request(&self, head: &str, body: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
@@ -139,7 +139,7 @@ impl Server {
         self.request("GET /healthz", "").is_some_and(|(_, body)| body.contains(&role))
     }
 
-    /// Adds an entry; true once it is published.
+    /// Adds an entry. Returns true once it is published.
     fn add(&self, number: u64) -> bool {
         self.request("POST /add?wait=published", &format!("entry {number}"))
             .is_some_and(|(status, _)| status == 200)

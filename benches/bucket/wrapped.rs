@@ -1,4 +1,4 @@
-//! The store behind a longer way, with a memory of the lengths of what was written.
+//! A store that can delay requests and record the lengths of the objects that a log writes.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use treehead::bucket::{
     BucketError, Creation, Headers, Listing, Object, Objects, Replacement, Requests, S3, Tag, TagStyle,
 };
 
-/// The lengths of the objects that a log wrote.
+/// The lengths of the objects that a log has written.
 #[derive(Default)]
 pub struct Written {
     pub batches: Vec<usize>,
@@ -15,14 +15,14 @@ pub struct Written {
     pub tiles: Vec<usize>,
 }
 
-/// S3 with something in between.
+/// A client of S3 that delays, drops or records requests.
 pub struct Wrapped {
     store: S3,
-    /// Added to each request, also to those that are under way at the same time.
+    /// Added to each request. Concurrent requests wait in parallel.
     pub delay: Duration,
-    /// Tiles and bundles are dropped instead of written.
+    /// True to drop tiles and bundles instead of writing them.
     pub drops_tiles: bool,
-    /// Keeps the lengths of what was written.
+    /// Records the lengths of written batches and tiles, if set.
     pub kept: Option<Mutex<Written>>,
 }
 
@@ -31,7 +31,7 @@ impl Wrapped {
         Self { store, delay: Duration::ZERO, drops_tiles: false, kept: None }
     }
 
-    /// The objects that were written since the last call.
+    /// Takes the objects written since the last call.
     pub fn taken(&self) -> Written {
         let kept = self.kept.as_ref().map(|kept| std::mem::take(&mut *kept.lock().expect("no panic")));
         kept.unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Addresses of logs in buckets.
+//! Addresses of buckets, and of prefixes within them.
 
 use core::fmt;
 use core::str::FromStr;
@@ -6,10 +6,10 @@ use core::str::FromStr;
 use super::objects::{MAX_KEY_BYTES, is_path};
 use crate::format::{FormatError, quote};
 
-/// Longest prefix, in bytes: what is left for keys is enough for any log.
+/// Longest prefix, in bytes. It leaves enough room for the longest key of a log.
 const MAX_PREFIX_BYTES: usize = MAX_KEY_BYTES - 256;
 
-/// `s3://BUCKET` or `s3://BUCKET/PREFIX`: a bucket, and the part of it whose keys begin with a prefix.
+/// `s3://BUCKET` or `s3://BUCKET/PREFIX`: a bucket, or the part of it whose keys begin with a prefix.
 ///
 /// ```
 /// use treehead::bucket::Address;
@@ -26,7 +26,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Returns true for text that is meant as an address of a bucket, well-formed or not.
+    /// Returns true for text with the scheme `s3:`, whether or not the rest is well-formed.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
         text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("s3://"))
@@ -38,13 +38,13 @@ impl Address {
         &self.bucket
     }
 
-    /// The prefix without slashes around it; empty for a whole bucket.
+    /// The prefix without leading and trailing slashes; empty for a whole bucket.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// The key in the bucket of a key below the prefix.
+    /// Turns a key below the prefix into a key in the bucket.
     #[must_use]
     pub fn key(&self, key: &str) -> String {
         if self.prefix.is_empty() { key.to_owned() } else { format!("{}/{key}", self.prefix) }
@@ -53,7 +53,7 @@ impl Address {
     /// The address of a folder below the prefix.
     ///
     /// # Errors
-    /// [`FormatError`] if the whole is no address.
+    /// [`FormatError`] if the result is not a valid address.
     pub fn below(&self, folder: &str) -> Result<Self, FormatError> {
         format!("{self}/{folder}").parse()
     }
@@ -84,7 +84,7 @@ impl FromStr for Address {
     }
 }
 
-/// Checks the general rules for names of buckets on S3; those of other stores are a part of them.
+/// Checks S3's general rules for bucket names, which include the rules of other stores.
 fn is_bucket(name: &str) -> bool {
     let is_end = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let bytes = name.as_bytes();
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_has_one_spelling_but_for_a_last_slash() {
+    fn an_address_has_one_spelling_except_for_a_trailing_slash() {
         for (text, bucket, prefix) in [
             ("s3://releases", "releases", ""),
             ("s3://releases/", "releases", ""),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stores_or_proxies_would_read_in_another_way_is_refused() {
+    fn addresses_that_stores_or_proxies_might_rewrite_are_refused() {
         for bad in [
             "",
             "releases",

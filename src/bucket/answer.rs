@@ -1,4 +1,4 @@
-//! Requests to a store, and how their answers are read.
+//! Requests to a store, and the parsing of their answers.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,10 +13,10 @@ use crate::client::{ClientError, NetworkFault, network, read_capped, retry_after
 use crate::format::FormatError;
 use crate::merkle::Hash;
 
-/// Most bytes of an error's body that are read.
+/// Size limit of an error's body. The rest is not read.
 pub(super) const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// A request of one kind.
+/// A request before it is signed.
 pub(super) struct Call<'a> {
     pub operation: Operation,
     pub method: &'static str,
@@ -27,11 +27,11 @@ pub(super) struct Call<'a> {
     pub body: &'a [u8],
     /// SHA-256 of the body, if it is known.
     pub sha256: Option<Hash>,
-    /// Most bytes of a wanted answer.
+    /// Size limit of a successful answer's body.
     pub limit: usize,
 }
 
-/// An answer that was asked for, or the outcome of a condition.
+/// A successful answer, or the outcome of a condition.
 pub(super) struct Answer {
     pub url: String,
     pub status: u16,
@@ -39,7 +39,7 @@ pub(super) struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Reads an answer. One that is neither wanted nor the outcome of a condition is an error.
+/// Reads an answer. Returns an error unless it is successful or the outcome of a condition.
 pub(super) fn receive(
     call: &Call<'_>,
     url: String,
@@ -55,11 +55,11 @@ pub(super) fn receive(
     if let Some(promised) = promised.filter(|_| is_wanted && !call.operation.is_write()) {
         return Err(too_large(promised));
     }
-    // One byte more than allowed tells a body that is too large from one that just fits.
+    // Read one byte more than allowed, to detect a body that is too large.
     let body = read_capped(&mut response, limit.saturating_add(1));
     let body = match body {
         Ok(body) => body,
-        // The status says what was done; the rest of a write's answer is of no use.
+        // The status is enough for errors and writes.
         Err(_) if !is_wanted || call.operation.is_write() => Vec::new(),
         Err(e) => return Err(no_answer(call, &url, &e.into())),
     };
@@ -108,11 +108,12 @@ pub(super) const fn method(operation: Operation) -> &'static str {
     }
 }
 
-/// The error of a request without an answer. A write is unclear, unless there was no connection to send it on.
+/// The error of a request without an answer. The outcome of a write is unclear unless there was no connection to send
+/// it on.
 pub(super) fn no_answer(call: &Call<'_>, url: &str, error: &ureq::Error) -> BucketError {
     use std::io::ErrorKind as Kind;
     let detail = match network(url, error) {
-        // The server is not the one that was meant, so it was sent nothing.
+        // The certificate is wrong, so the client sent no request.
         error @ ClientError::Network { fault: NetworkFault::Certificate, .. } => {
             return BucketError::Client(error);
         }
@@ -124,7 +125,8 @@ pub(super) fn no_answer(call: &Call<'_>, url: &str, error: &ureq::Error) -> Buck
         | ureq::Error::ConnectionFailed
         | ureq::Error::ConnectProxyFailed(_)
         | ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => true,
-        // An unreachable host or network may also end a connection on which the request was sent.
+        // HostUnreachable and NetworkUnreachable are not in this list: they can also end a connection after the request
+        // was sent.
         ureq::Error::Io(e) => matches!(e.kind(), Kind::ConnectionRefused | Kind::AddrNotAvailable),
         _ => false,
     };
@@ -153,7 +155,8 @@ impl Answer {
         Tag::parse(header).map_err(|source| BucketError::Malformed { url: self.url.clone(), source })
     }
 
-    /// The tag of what a write made. Without one, it was no store that said so.
+    /// The tag of the version that a write made. An answer without a tag is not from an object store, so the outcome is
+    /// unclear.
     pub fn tag_of_write(&self, operation: Operation) -> Result<Tag, BucketError> {
         self.tag().map_err(|e| BucketError::Unclear {
             operation,
@@ -163,7 +166,7 @@ impl Answer {
         })
     }
 
-    /// The error of a status that makes no sense. After a write, nobody knows what it means.
+    /// The error of an unexpected status. After a write, the outcome is unclear.
     pub fn unexpected(&self, operation: Operation, expected: &str) -> BucketError {
         if operation.is_write() {
             let detail = format!("expected {expected}, saw status {}", self.status);

@@ -1,4 +1,4 @@
-//! The one error of the bucket kit.
+//! The error type of the object store kit.
 
 use std::time::Duration;
 
@@ -13,52 +13,52 @@ pub enum BucketError {
     /// An address, a key or a setting is malformed.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// The connection can't be set up: a proxy's address, certificates.
+    /// The connection can't be set up, because of a proxy's address or a certificate.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// There are no credentials, or they can't be used.
+    /// There are no usable credentials.
     #[error("{0}")]
     Credentials(#[from] super::CredentialsError),
-    /// A write that may or may not have happened. Read the object and compare it.
+    /// The outcome of a write is unknown. The caller must read the object and compare it.
     #[error("could not tell whether {operation} of {url} was done: {detail}")]
     Unclear {
         /// The request.
         operation: Operation,
         /// The object.
         url: String,
-        /// The failure, in words.
+        /// Description of the failure.
         detail: String,
         /// The pause that the store asked for.
         retry_after: Option<Duration>,
     },
-    /// The store refuses for a while, and has done nothing.
-    #[error("{url} is busy, and asks to send fewer requests{}: {detail}", asked(*retry_after))]
+    /// The store is busy and did nothing.
+    #[error("{url} is busy and asks for fewer requests{}: {detail}", asked(*retry_after))]
     Busy {
         /// The object.
         url: String,
         /// The store's answer.
         detail: String,
-        /// The pause that it asked for.
+        /// The pause that the store asked for.
         retry_after: Option<Duration>,
     },
-    /// No answer, or none that can be used; nothing was done.
+    /// The store did not answer, or its answer was useless, and it did nothing.
     #[error("no answer from {url}: {detail}")]
     Unavailable {
         /// The object.
         url: String,
-        /// The failure, in words.
+        /// Description of the failure.
         detail: String,
         /// The pause that the store asked for.
         retry_after: Option<Duration>,
     },
-    /// The store refuses, and will refuse again until somebody changes something.
+    /// The store refuses the request, and a retry will not help.
     #[error("{url} answered {status}{}{}{}", code_in_words(code), said(detail), refusal.advice())]
     Refused {
         /// The object.
         url: String,
         /// HTTP status.
         status: u16,
-        /// The store's code, as `AccessDenied`; empty if it sent none.
+        /// The store's code, such as `AccessDenied`; empty if it sent none.
         code: String,
         /// The meaning of the code.
         refusal: Refusal,
@@ -77,7 +77,7 @@ pub enum BucketError {
     },
     /// The probe found that the store breaks its promises.
     #[error(
-        "{store} does not keep what a log in a bucket rests on: {findings}; use another store, or a newer version (docs/bucket.md lists those that were tested)"
+        "{store} breaks a promise that a log in a bucket depends on: {findings}; use another store or a newer version (docs/bucket.md lists tested stores)"
     )]
     Lies {
         /// The store's address.
@@ -85,9 +85,9 @@ pub enum BucketError {
         /// The broken promises.
         findings: String,
     },
-    /// The probe was not completed.
+    /// The probe did not complete.
     #[error(
-        "could not find out whether {store} keeps what a log in a bucket rests on: {findings}; try again"
+        "could not tell whether {store} keeps the promises that a log in a bucket depends on: {findings}; try again"
     )]
     Untested {
         /// The store's address.
@@ -95,8 +95,8 @@ pub enum BucketError {
         /// The checks that failed.
         findings: String,
     },
-    /// An answer that no object store gives, such as a network's sign-in page.
-    #[error("{url} sent an answer that no object store gives: {source}")]
+    /// The answer is not from an object store, but for example a network's sign-in page.
+    #[error("{url} did not answer like an object store: {source}")]
     Malformed {
         /// The object.
         url: String,
@@ -109,23 +109,23 @@ pub enum BucketError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The credentials do not permit it.
+    /// The credentials don't permit the request.
     Denied,
     /// The store does not know the access key.
     UnknownKey,
-    /// The signature is wrong: another secret key, or a proxy that changes requests.
+    /// The signature is wrong: the secret key is another, or a proxy changed the request.
     Signature,
     /// The session token is expired or wrong.
     Token,
-    /// The clocks differ too much.
+    /// The clocks of the store and of this machine differ too much.
     Clock,
-    /// There is no such bucket.
+    /// The bucket does not exist.
     NoBucket,
     /// The bucket is in another region, or at another address.
     Region,
-    /// The store can't do it; most often, it knows no conditional writes.
+    /// The store does not support the request, usually a conditional write.
     NotImplemented,
-    /// No room is left.
+    /// The store is full, or a quota is exhausted.
     Full,
     /// Anything else.
     Other,
@@ -136,9 +136,9 @@ impl Refusal {
     const fn advice(self) -> &'static str {
         match self {
             Self::Denied => {
-                "; allow these credentials to read, list and write in the bucket, and look for a rule of the bucket that denies it (s3:GetObject, s3:PutObject, s3:ListBucket, s3:DeleteObject)"
+                "; allow these credentials to read, list and write in the bucket, and look for a bucket policy that denies it (s3:GetObject, s3:PutObject, s3:ListBucket, s3:DeleteObject)"
             }
-            Self::UnknownKey => "; check the access key, and that it is for this store",
+            Self::UnknownKey => "; check the access key, and that it belongs to this store",
             Self::Signature => {
                 "; check the secret key and the region, and that no proxy changes the request's path, host or headers"
             }
@@ -149,7 +149,7 @@ impl Refusal {
                 "; give the bucket's region with --region or AWS_REGION, or its address with --endpoint"
             }
             Self::NotImplemented => {
-                "; the store may be too old for conditional writes: docs/bucket.md lists which ones have them"
+                "; the store may be too old for conditional writes; docs/bucket.md lists stores that support them"
             }
             Self::Full => "; free some space, or raise the quota",
             Self::Other => "",
@@ -158,13 +158,13 @@ impl Refusal {
 }
 
 impl BucketError {
-    /// Returns true if the write may have been done: the caller must read the object before it writes again.
+    /// Returns true if the write may have taken effect. The caller must read the object before it writes again.
     #[must_use]
     pub const fn may_be_done(&self) -> bool {
         matches!(self, Self::Unclear { .. })
     }
 
-    /// Returns true if a later try may succeed with nothing changed.
+    /// Returns true if a retry may succeed without any change.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
         match self {
@@ -218,10 +218,10 @@ impl BucketError {
 }
 
 fn asked(pause: Option<Duration>) -> String {
-    pause.map(|pause| format!(" (not before {} s have passed)", pause.as_secs())).unwrap_or_default()
+    pause.map(|pause| format!(" (retry after {} s)", pause.as_secs())).unwrap_or_default()
 }
 
-/// The store's words, if it sent any.
+/// The store's message, if it sent one.
 fn said(detail: &str) -> String {
     if detail.is_empty() { String::new() } else { format!(": {detail}") }
 }

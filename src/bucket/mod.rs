@@ -1,12 +1,12 @@
-//! Object stores with conditional writes, as S3 has them: a kit that knows no log.
+//! A client for object stores with conditional writes, such as S3. It knows nothing about logs.
 //!
-//! [`Objects`] is the contract, and [`S3`] speaks to a store over the client's HTTP. The [`probe`] finds out
-//! whether a store keeps its promises. Requests are signed by Signature Version 4 in headers (`sign.rs`): the crates that
-//! could do it either sign URLs only, and never the payload (`rusty-s3`, which also brings a URL parser with ICU), or bring
-//! a second HTTP stack or runtime (`object_store`, `aws-sigv4`).
+//! [`Objects`] is the contract. [`S3`] implements it over the client's HTTP. The [`probe`] finds out whether a store
+//! keeps its promises. `sign.rs` signs requests with Signature Version 4 in headers. No crate fits: `rusty-s3` signs
+//! only URLs, never the payload, and adds a URL parser with ICU; `object_store` and `aws-sigv4` add a second HTTP stack
+//! or runtime.
 //!
-//! Bodies carry no checksum besides the signed SHA-256, which stores compare with what arrived. Without it, TLS protects
-//! the bytes on the way; and whoever reads them hashes them.
+//! A request body has no checksum other than its signed SHA-256, which the store compares with the bytes received. With
+//! unsigned payloads, TLS protects the bytes in transit. Readers hash what they read.
 
 mod address;
 mod answer;

@@ -9,41 +9,41 @@ use super::requests::Requests;
 use crate::format::{FormatError, names, quote};
 use crate::merkle::Hash;
 
-/// Longest key with its prefix, in bytes: the limit of S3.
+/// Longest key including its prefix, in bytes: the limit of S3.
 pub const MAX_KEY_BYTES: usize = 1_024;
-/// Most keys that one request lists: the limit of S3.
+/// Most keys that one request can list: the limit of S3.
 pub const MAX_LISTED: usize = 1_000;
 
-/// An object store with conditional writes: S3, or a test's memory. Keys are relative to the store's prefix, and
-/// [`check_key`] says which are allowed.
+/// An object store with conditional writes: S3, or memory in tests. Keys are relative to the store's prefix and must
+/// pass [`check_key`].
 ///
 /// Reads, listings, unconditional writes and deletions are repeatable, so implementations retry them until their time
-/// limit. **Conditional writes are sent once.** After an error that [`may be done`](BucketError::may_be_done), the
-/// caller reads the object and compares its bytes with its own; it must not write again before that.
+/// limit. **Conditional writes are sent once.** If such a write fails and [`may be done`](BucketError::may_be_done),
+/// the caller must read the object and compare the bytes before it writes again.
 pub trait Objects: Send + Sync {
-    /// Reads an object; `None` if there is none.
+    /// Reads an object; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`BucketError::TooLarge`] for more than `limit` bytes, and whatever the store or the network says.
+    /// [`BucketError::TooLarge`] if it has more than `limit` bytes, and errors of the store or the network.
     fn get(&self, key: &str, limit: usize) -> Result<Option<Object>, BucketError>;
 
-    /// Reads at most `length` bytes from `offset` on; `None` if there is no such object. At the object's end there are
-    /// fewer, and behind it none. Objects with a `Content-Encoding` can't be read in part.
+    /// Reads at most `length` bytes from `offset` on; `None` if the object does not exist. Returns fewer bytes at the
+    /// object's end and none past it. Objects with a `Content-Encoding` can't be read in part.
     ///
     /// # Errors
     /// As [`get`](Self::get).
     fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Option<Object>, BucketError>;
 
-    /// Creates an object, unless there is one with this key (`If-None-Match: *`).
+    /// Creates an object unless the key is taken (`If-None-Match: *`).
     ///
     /// # Errors
-    /// [`BucketError::Unclear`] if the object may have been created; other errors, if it was not.
+    /// [`BucketError::Unclear`] if the object may have been created; any other error means that it was not.
     fn create(&self, key: &str, bytes: &[u8], headers: &Headers) -> Result<Creation, BucketError>;
 
-    /// Replaces an object, if it still is the one with this tag (`If-Match`).
+    /// Replaces an object if it still has this tag (`If-Match`).
     ///
     /// # Errors
-    /// [`BucketError::Unclear`] if the object may have been replaced; other errors, if it was not.
+    /// [`BucketError::Unclear`] if the object may have been replaced; any other error means that it was not.
     fn replace(
         &self,
         key: &str,
@@ -52,33 +52,33 @@ pub trait Objects: Send + Sync {
         headers: &Headers,
     ) -> Result<Replacement, BucketError>;
 
-    /// Writes an object, whatever is there. Only for objects whose bytes are the same each time they are written.
+    /// Writes an object unconditionally. Only for objects whose bytes are the same each time they are written.
     ///
     /// # Errors
-    /// Whatever the store or the network says when the time for tries is over.
+    /// The store's or the network's last error, once the time for retries is over.
     fn put(&self, key: &str, bytes: &[u8], headers: &Headers) -> Result<Tag, BucketError>;
 
-    /// Lists at most `limit` keys (1 to [`MAX_LISTED`]) that begin with `prefix` and come after `after`, in order of
-    /// their bytes. `prefix` and `after` may be empty.
+    /// Lists at most `limit` keys (1 to [`MAX_LISTED`]) that begin with `prefix` and sort after `after`, in byte order.
+    /// `prefix` and `after` may be empty.
     ///
     /// # Errors
-    /// Whatever the store or the network says when the time for tries is over.
+    /// As [`put`](Self::put).
     fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Listing, BucketError>;
 
-    /// Deletes an object, if there is one.
+    /// Deletes an object if it exists.
     ///
     /// # Errors
-    /// Whatever the store or the network says when the time for tries is over.
+    /// As [`put`](Self::put).
     fn delete(&self, key: &str) -> Result<(), BucketError>;
 
-    /// The requests so far.
+    /// Counters of the requests so far.
     fn requests(&self) -> &Requests;
 
-    /// Sets how the store wants tags in `If-Match`; the probe finds out.
+    /// Sets the form of tags in `If-Match`, which the probe finds out.
     fn use_tag_style(&self, _style: TagStyle) {}
 
-    /// This store for requests whose answers are worth nothing later: none takes longer than `limit`, with all its tries.
-    /// `None` if it waits for nothing.
+    /// A client for the same store whose requests take at most `limit`, including retries, for answers that are useless
+    /// later. `None` if requests of this store never wait.
     fn within(&self, _limit: Duration) -> Option<Arc<dyn Objects>> {
         None
     }
@@ -90,13 +90,13 @@ pub trait Objects: Send + Sync {
 /// An object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
-    /// The bytes. What was stored with `Content-Encoding: gzip` comes unpacked.
+    /// The bytes, decompressed if they were stored with `Content-Encoding: gzip`.
     pub bytes: Vec<u8>,
     /// The tag of this version.
     pub tag: Tag,
 }
 
-/// The entity tag of an object's version: opaque, without the quotes around it.
+/// The entity tag of an object's version: opaque, without quotes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(String);
 
@@ -133,9 +133,9 @@ impl fmt::Display for Tag {
 }
 
 names! {
-    /// The form of tags in `If-Match` that a store takes.
+    /// The form of tags in `If-Match` that a store accepts.
     TagStyle {
-        /// In quotes, as RFC 9110 section 8.8.3 says.
+        /// In quotes, as in RFC 9110 section 8.8.3.
         Quoted => "quoted",
         /// Without quotes, as Ceph wants them.
         Bare => "bare",
@@ -147,27 +147,27 @@ names! {
 pub enum Creation {
     /// The object was created.
     Created(Tag),
-    /// There was one already, which is unchanged.
+    /// The key was taken; the existing object is unchanged.
     Exists,
 }
 
 /// The outcome of [`Objects::replace`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replacement {
-    /// The object was replaced; the tag is that of the new version.
+    /// The object was replaced. The tag belongs to the new version.
     Replaced(Tag),
     /// The object has another tag, and is unchanged.
     Stale,
-    /// There is no such object.
+    /// The object does not exist.
     Missing,
 }
 
-/// A part of a list.
+/// One page of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     /// The objects, in order of their keys.
     pub objects: Vec<Listed>,
-    /// Set if there are more after the last one.
+    /// True if further objects follow.
     pub more: bool,
 }
 
@@ -202,7 +202,7 @@ pub struct Headers<'a> {
     pub cache_control: Option<&'a str>,
     /// `Content-Encoding`.
     pub content_encoding: Option<&'a str>,
-    /// Tags in the sense of S3, which rules of a bucket can name: `key=value`, joined by `&`.
+    /// S3 object tags, which a bucket's rules can match: `key=value`, joined by `&`.
     pub tagging: Option<&'a str>,
     /// SHA-256 of the bytes, if the caller has it: signing the request need not compute it. A store refuses another one's.
     pub sha256: Option<Hash>,
@@ -215,11 +215,11 @@ impl Default for Headers<'_> {
     }
 }
 
-/// Checks a key: 1 to [`MAX_KEY_BYTES`] bytes of letters, digits and `!-_.*'()=+@~/` in ASCII, without empty segments,
-/// `.` or `..`. Every store and every proxy passes such keys on as they are.
+/// Checks a key: 1 to [`MAX_KEY_BYTES`] bytes of ASCII letters, digits and `!-_.*'()=+@~/`, without empty segments, `.` and
+/// `..`. No store or proxy rewrites such a key.
 ///
 /// # Errors
-/// [`FormatError`] for any other.
+/// [`FormatError`] for any other key.
 pub fn check_key(key: &str) -> Result<(), FormatError> {
     if is_path(key) {
         return Ok(());
@@ -228,7 +228,7 @@ pub fn check_key(key: &str) -> Result<(), FormatError> {
     Err(FormatError::malformed("a key", expected, quote(key)))
 }
 
-/// Returns true for a path that no URL library, proxy or store writes in another way.
+/// Returns true for a path that no URL library, proxy or store rewrites.
 pub(super) fn is_path(text: &str) -> bool {
     let is_safe = |b: u8| b.is_ascii_alphanumeric() || b"!-_.*'()=+@~".contains(&b);
     let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(is_safe);

@@ -1,4 +1,4 @@
-//! The meaning of a store's status and code: the request was done, may have been done, or was refused.
+//! Maps a store's status and code to an error: the request may have been done, was refused, or can be retried.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use super::xml::{self, StoreError};
 use crate::client::printable;
 use crate::format::{FormatError, quote_bytes};
 
-/// An answer that is neither what was asked for nor the outcome of a condition.
+/// An answer that is neither successful nor the outcome of a condition.
 pub(super) struct Unwelcome<'a> {
     pub operation: Operation,
     pub url: &'a str,
     pub status: u16,
     pub body: &'a [u8],
     pub retry_after: Option<Duration>,
-    /// The region that the store named in a header, or the place that it redirects to.
+    /// The region that the store named in a header, or the location that it redirects to.
     pub elsewhere: Option<String>,
-    /// The store's clock, as its answer says.
+    /// The store's time, from the answer's `Date` header.
     pub date: Option<String>,
 }
 
 impl Unwelcome<'_> {
-    /// The error that the answer is.
+    /// Converts the answer to an error.
     pub fn error(self) -> BucketError {
         let error = xml::store_error(self.body);
         let detail = self.detail(&error);
@@ -30,16 +30,16 @@ impl Unwelcome<'_> {
         let said =
             |detail: String| format!("it answered {}{}: {detail}", self.status, in_brackets(&error.code));
         match (self.status, error.code.as_str()) {
-            // The store counts requests before it does anything for them.
+            // The store limits requests before it processes them.
             (429, _) | (503, "SlowDown" | "SlowDownRead" | "SlowDownWrite" | "TooManyRequests") => {
                 BucketError::Busy { url, detail, retry_after }
             }
-            // The body arrived damaged, and was not kept.
+            // The body arrived damaged, and the store did not keep it.
             (400, "BadDigest" | "XAmzContentSHA256Mismatch" | "IncompleteBody") => {
                 BucketError::Unavailable { url, detail: said(detail), retry_after }
             }
             (501 | 507, _) => self.refused(&error, detail),
-            // Another request for the same object was under way, or the store failed somewhere in between.
+            // Another request for the same object was in progress, or the store failed partway.
             (408 | 409 | 500..=599, _) | (400, "RequestTimeout") => {
                 let detail = said(detail);
                 if operation.is_write() {
@@ -48,7 +48,7 @@ impl Unwelcome<'_> {
                     BucketError::Unavailable { url, detail, retry_after }
                 }
             }
-            // Pages of proxies and sign-in pages come with any status.
+            // Proxies and sign-in pages can answer with any status.
             (404, "") if operation.is_write() => {
                 BucketError::Unclear { operation, url, detail: said(detail), retry_after }
             }
@@ -59,7 +59,7 @@ impl Unwelcome<'_> {
 
     fn detail(&self, error: &StoreError) -> String {
         let mut detail = match (&*error.message, self.body) {
-            ("", []) => "without a word".to_owned(),
+            ("", []) => "no message".to_owned(),
             ("", body) if error.code.is_empty() => quote_bytes(body),
             (message, _) => printable(message.chars().take(500).collect::<String>().trim_end_matches('.')),
         };

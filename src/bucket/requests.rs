@@ -1,4 +1,4 @@
-//! Counts requests, for metrics and bills.
+//! Counts requests, for metrics and cost estimates.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,7 +14,7 @@ names! {
         Create => "create",
         /// Replaces an object.
         Replace => "replace",
-        /// Writes an object, whatever is there.
+        /// Writes an object unconditionally.
         Put => "put",
         /// Lists keys.
         List => "list",
@@ -34,7 +34,7 @@ impl Operation {
 /// Upper bounds of the latency classes, in milliseconds; the last class has none.
 pub const LATENCY_BOUNDS_MS: [u64; 11] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000];
 
-/// Counters of all requests, each try on its own, as a store bills them. Cheap to count and to read.
+/// Counters of all requests. Each retry counts, as in a store's bill. Cheap to update and to read.
 #[derive(Debug, Default)]
 pub struct Requests {
     of: [Counters; Operation::ALL.len()],
@@ -56,28 +56,28 @@ struct Counters {
 pub struct Counts {
     /// Requests sent.
     pub requests: u64,
-    /// Those that failed. A refused condition and a missing object are answers, not failures.
+    /// Failed requests. A failed condition and a missing object are answers, not failures.
     pub errors: u64,
-    /// Those failures after which the write may have happened.
+    /// Failed writes that may have taken effect.
     pub unclear: u64,
     /// Bytes of the bodies sent.
     pub sent: u64,
     /// Bytes of the bodies received.
     pub received: u64,
-    /// Sum of the times until the answers were complete.
+    /// Total time until the answers were complete.
     pub time: Duration,
     /// Requests by latency: `classes[i]` took at most [`LATENCY_BOUNDS_MS`]`[i]`, and longer than the bound before it.
     pub classes: [u64; LATENCY_BOUNDS_MS.len() + 1],
 }
 
-/// The end of a request.
+/// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// With an answer.
     Answered,
-    /// It failed, and changed nothing.
+    /// With an error, and without effect.
     Failed,
-    /// It failed, and may have changed something.
+    /// With an error, and possibly with an effect.
     Unclear,
 }
 

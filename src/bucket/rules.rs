@@ -1,4 +1,4 @@
-//! Rules of a bucket, by which the store itself protects what is in it, as JSON for `aws s3api`.
+//! Bucket rules, with which the store itself protects the objects, as JSON for `aws s3api`.
 
 use serde_json::{Value, json};
 
@@ -7,21 +7,21 @@ use super::Address;
 /// The parts of a bucket that need protection, as keys below the prefix.
 #[derive(Debug, Clone, Copy)]
 pub struct Protected<'a> {
-    /// Beginnings of keys that are created once, and neither replaced nor deleted.
+    /// Prefixes of keys that are created once, and neither replaced nor deleted.
     pub created_once: &'a [&'a str],
-    /// Keys that are replaced by compare-and-swap only, and not deleted.
+    /// Keys that are replaced only by compare-and-swap, and not deleted.
     pub swapped: &'a [&'a str],
-    /// Keys that are replaced by compare-and-swap so often that their old versions are not worth keeping.
+    /// Keys that are replaced by compare-and-swap so often that their old versions should be deleted.
     pub short_lived: &'a [&'a str],
-    /// The beginning of keys of objects that expire if they have a tag, and the tag as `key=value`.
+    /// The key prefix of objects that expire if they have a tag, and that tag as `key=value`.
     pub expiring: (&'a str, &'a str),
 }
 
-/// A bucket policy that denies, to everybody, to delete what is protected, and `with_conditions` also to write it without
+/// A bucket policy that denies everybody to delete protected objects and, if `with_conditions`, to write them without
 /// `If-None-Match` or `If-Match`.
 ///
-/// Conditions need a store whose policies know the keys `s3:if-none-match` and `s3:if-match`. Elsewhere they may deny
-/// every write.
+/// `with_conditions` needs a store whose policies know the keys `s3:if-none-match` and `s3:if-match`. Other stores may
+/// deny every write.
 #[must_use]
 pub fn policy(address: &Address, partition: &str, protected: &Protected<'_>, with_conditions: bool) -> Value {
     let arn = |key: String| format!("arn:{partition}:s3:::{}/{key}", address.bucket());
@@ -34,7 +34,7 @@ pub fn policy(address: &Address, partition: &str, protected: &Protected<'_>, wit
     let kept = [all(protected.created_once), exact(protected.swapped)].concat();
     let mut statements = vec![deny("NothingIsDeleted", deletes, kept)];
     if with_conditions {
-        // A condition of several keys holds if all of them hold: here, if the request has neither header.
+        // A condition with several keys holds if all of them hold: here, if the request has neither header.
         let mut once = deny("CreatedOnce", json!("s3:PutObject"), all(protected.created_once));
         once["Condition"] = json!({ "Null": { "s3:if-none-match": "true" } });
         let swapped = [exact(protected.swapped), exact(protected.short_lived)].concat();
@@ -45,8 +45,8 @@ pub fn policy(address: &Address, partition: &str, protected: &Protected<'_>, wit
     json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
-/// Lifecycle rules: what has the tag expires after some days, and so do old versions of short-lived objects, if the bucket
-/// keeps versions.
+/// Lifecycle rules: tagged objects expire after `days` days and, in a bucket with versioning, old versions of
+/// short-lived objects after one.
 #[must_use]
 pub fn lifecycle(address: &Address, protected: &Protected<'_>, days: u32) -> Value {
     let (prefix, tag) = protected.expiring;

@@ -1,4 +1,4 @@
-//! A store that speaks S3.
+//! A client for stores with the S3 API.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,18 +23,19 @@ use crate::clock::{self, Clock};
 use crate::disk::read_plain;
 use crate::format::{FormatError, cap, cap_count, quote};
 
-/// Connections that are kept for the next request.
+/// Number of idle connections to keep.
 const IDLE_CONNECTIONS: usize = 128;
-/// Stores close idle connections after some seconds, and a write on one that is just being closed is unclear.
+/// Age at which an idle connection is dropped. Stores close idle connections after some seconds, and a write on a
+/// connection that is being closed has an unclear outcome.
 const IDLE_AGE: Duration = Duration::from_secs(4);
-/// Pauses between tries.
+/// Pauses between attempts.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-/// Shortest time limit of a try, even if less time is left.
+/// Shortest time limit of an attempt, even if less time is left.
 const SHORTEST_TRY: Duration = Duration::from_millis(500);
-/// Largest object that one request writes: the limit of S3.
+/// Largest object that one request can write: the limit of S3.
 pub const MAX_OBJECT_BYTES: usize = 5 * 1024 * 1024 * 1024;
 
-/// A store that speaks S3. Clones share its connections and counters.
+/// A client for a store with the S3 API. Clones share its connections and counters.
 #[derive(Clone)]
 pub struct S3 {
     shared: Arc<Shared>,
@@ -48,22 +49,23 @@ struct Shared {
     place: Place,
     source: Source,
     unsigned_payload: bool,
-    /// Set for [`TagStyle::Bare`].
+    /// True for [`TagStyle::Bare`].
     bare_tags: AtomicBool,
     requests: Requests,
     clock: Clock,
 }
 
 impl S3 {
-    /// A store at an address. What the options leave open comes from the process's environment and the profile.
+    /// Makes a client for an address. Takes unset options from the process's environment and the profile. Sends no
+    /// request to the store.
     ///
     /// # Errors
-    /// [`BucketError`] for settings or credentials that can't be used. It sends no request.
+    /// [`BucketError`] for unusable settings or credentials.
     pub fn open(address: &Address, options: &StoreOptions) -> Result<Self, BucketError> {
         Self::open_with(address, options, &process_variables, clock::system())
     }
 
-    /// Like [`open`](Self::open), with another environment and clock.
+    /// Like [`open`](Self::open), with the given environment and clock.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -111,7 +113,7 @@ impl S3 {
         Ok(Self { shared: Arc::new(shared), timeout: options.timeout, patience: options.patience })
     }
 
-    /// This store with other time limits: of one request, and of one with all its tries.
+    /// A client with other time limits: for one request, and for a request with all its retries.
     #[must_use]
     pub fn within(&self, timeout: Duration, patience: Duration) -> Self {
         Self { shared: self.shared.clone(), timeout, patience }
@@ -123,11 +125,11 @@ impl S3 {
         &self.shared.address
     }
 
-    /// Sends a PUT for the bucket itself, as the tools of operators do, and returns status and body. The tests create
-    /// buckets and set their rules with it; a log never does.
+    /// Sends a PUT for the bucket itself and returns the answer's status and body. Tests use this to create buckets and
+    /// to set their rules; a log never does.
     ///
     /// # Errors
-    /// [`BucketError`] unless there is an answer.
+    /// [`BucketError`] if there is no answer.
     #[doc(hidden)]
     pub fn administer(
         &self,
@@ -180,7 +182,7 @@ impl S3 {
         Ok(Call { body, sha256: headers.sha256, ..call })
     }
 
-    /// Sends a request, again and again until the time is over, while the error may pass.
+    /// Sends a request, and retries it while its error is temporary and time is left.
     fn repeat<T>(
         &self,
         call: &Call<'_>,
@@ -202,8 +204,8 @@ impl S3 {
         }
     }
 
-    /// Sends a request once. One that was refused for a role's expired token is sent again with a new one: it was not
-    /// done.
+    /// Sends a request once. If the store refuses it because a role's token has expired, sends it again with a new
+    /// token: the refused request had no effect.
     fn send(&self, call: &Call<'_>, timeout: Duration) -> Result<Answer, BucketError> {
         let credentials = self.shared.source.current()?;
         match self.send_as(call, timeout, &credentials) {
@@ -216,7 +218,7 @@ impl S3 {
         }
     }
 
-    /// Sends a request, and counts it.
+    /// Sends a request and counts it.
     fn send_as(
         &self,
         call: &Call<'_>,
@@ -248,7 +250,7 @@ impl S3 {
         receive(call, url, response, received, &secrets)
     }
 
-    /// The URL of a request, and its headers with the signature.
+    /// The URL of a request and its signed headers.
     fn prepare(&self, call: &Call<'_>, credentials: &Credentials) -> (String, Vec<(&'static str, String)>) {
         let place = &self.shared.place;
         let path = place.base.clone() + &encode_path(&call.key);
@@ -318,7 +320,7 @@ impl Objects for S3 {
                 }
                 Ok(Some(Object { tag: answer.tag()?, bytes: answer.body }))
             }
-            // Behind the end of the object, there is nothing, and no tag in the answer.
+            // Past the object's end there are no bytes, and the answer has no tag.
             416 => {
                 let tag = answer.tag().or_else(|_| Tag::parse("none"))?;
                 Ok(Some(Object { tag, bytes: Vec::new() }))

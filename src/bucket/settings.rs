@@ -1,4 +1,4 @@
-//! The address of a store and the settings for it, from options, the environment and a profile.
+//! Settings of a store, from options, the environment and a profile.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::format::{FormatError, decimal, quote};
 /// Reads an environment variable.
 pub type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
 
-/// An environment variable that is set to more than white space.
+/// Reads an environment variable. `None` if it is unset or only white space.
 pub(super) fn set(variables: &Variables<'_>, name: &str) -> Option<String> {
     variables(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-/// The variables of this process.
+/// Reads a variable of this process's environment.
 #[must_use]
 pub fn process_variables(name: &str) -> Option<String> {
     std::env::var(name).ok()
@@ -25,28 +25,30 @@ pub fn process_variables(name: &str) -> Option<String> {
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Time limit of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Time limit of a request that may be repeated, with all its tries.
+/// Time limit of a repeatable request, including retries.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Options of a store. What is `None` comes from the environment, or else from the profile.
+/// Options of a store. `None` takes a setting from the environment, or else from the profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreOptions {
-    /// `http://HOST[:PORT]` or `https://HOST[:PORT]`: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, or else Amazon's.
+    /// `http://HOST[:PORT]` or `https://HOST[:PORT]`. `None`: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, the profile,
+    /// or else Amazon's endpoint.
     pub endpoint: Option<String>,
-    /// The region: `AWS_REGION`, `AWS_DEFAULT_REGION`; with an endpoint, `us-east-1` by default.
+    /// The region. `None`: `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile, or `us-east-1` if there is an endpoint.
     pub region: Option<String>,
-    /// True if the bucket is in the path instead of the host name: by default, if an endpoint is given.
+    /// True to name the bucket in the path instead of the host name. `None`: in the path if there is an endpoint.
     pub path_style: Option<bool>,
-    /// A PEM file of authorities that are trusted besides the system's: `AWS_CA_BUNDLE`.
+    /// A PEM file of certificate authorities to trust in addition to the system's. `None`: `AWS_CA_BUNDLE`, the
+    /// profile.
     pub ca_file: Option<PathBuf>,
-    /// True if signatures leave out payloads. Only over TLS, which protects them on the way.
+    /// True to leave payloads out of signatures. Only over TLS, which protects payloads in transit.
     pub unsigned_payload: bool,
     /// Time limit of one request: 15 s by default.
     pub timeout: Duration,
     /// Time limit of a connection attempt: 3 s by default.
     pub connect_timeout: Duration,
-    /// Time limit of a request that may be repeated, with all its tries: 30 s by default.
+    /// Time limit of a repeatable request, including retries: 30 s by default.
     pub patience: Duration,
 }
 
@@ -65,14 +67,14 @@ impl Default for StoreOptions {
     }
 }
 
-/// A store's place, with all decided.
+/// A store's resolved endpoint and addressing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place {
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// The host and the port, if it is not the scheme's own: the value of the `Host` header.
+    /// The value of the `Host` header: the host, and the port unless it is the scheme's default.
     pub host: String,
-    /// The path of the bucket: empty if it is in the host name.
+    /// The path of the bucket; empty if the host name contains the bucket.
     pub base: String,
     pub region: String,
     pub ca_file: Option<PathBuf>,
@@ -123,7 +125,7 @@ impl Place {
                 FormatError::malformed("the settings of the store", expected, "an http endpoint").into()
             );
         }
-        // No certificate is for a host name with the dots of such a bucket in it.
+        // A wildcard certificate does not match a host name that contains a bucket's dots.
         let is_dotted = address.bucket().contains('.');
         let path_style = options.path_style.unwrap_or(endpoint.is_some() || is_dotted);
         let (host, base) = if path_style {
@@ -137,7 +139,7 @@ impl Place {
     }
 }
 
-/// The scheme and the value of the `Host` header of an endpoint.
+/// Splits an endpoint into its scheme and the value of the `Host` header.
 fn parse_endpoint(text: &str) -> Result<(&'static str, String), FormatError> {
     let malformed = || {
         let expected = "http://HOST[:PORT] or https://HOST[:PORT], without a path";

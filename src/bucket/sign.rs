@@ -1,7 +1,8 @@
-//! AWS Signature Version 4 in the `Authorization` header, as S3 has it: the path is encoded once.
+//! AWS Signature Version 4 in the `Authorization` header, in S3's variant, which encodes the path once.
 //!
-//! Text: "Signature Calculations for the Authorization Header: Transferring Payload in a Single Chunk" in Amazon's API
-//! reference of S3. All headers given are signed, so nobody on the way can remove a condition from a write.
+//! Specification: "Signature Calculations for the Authorization Header: Transferring Payload in a Single Chunk" in
+//! Amazon's S3 API reference. All given headers are signed, so that nobody in between can remove a condition from a
+//! write.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
@@ -11,26 +12,26 @@ use super::credentials::Credentials;
 use crate::format::push_percent_encoded;
 use crate::release::format_time;
 
-/// Stands for the hash of a payload that is not signed.
+/// Replaces the hash of an unsigned payload.
 pub(super) const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// A request to be signed.
+/// A request to sign.
 pub(super) struct Request<'a> {
     pub method: &'a str,
     /// The value of the `Host` header.
     pub host: &'a str,
-    /// The path, encoded as it is sent.
+    /// The path, encoded as sent.
     pub path: &'a str,
     /// The query, encoded and sorted by [`query`].
     pub query: &'a str,
-    /// Headers besides `Host`, by lower-case names.
+    /// The headers except `Host`, with lower-case names.
     pub headers: Vec<(&'static str, String)>,
     /// The hash of the payload in hex, or [`UNSIGNED_PAYLOAD`].
     pub payload: String,
 }
 
-/// Encodes a path, but for its slashes.
+/// Percent-encodes a path, except for its slashes.
 pub(super) fn encode_path(path: &str) -> String {
     let mut encoded = String::with_capacity(path.len() + 1);
     for segment in path.split('/') {
@@ -40,7 +41,7 @@ pub(super) fn encode_path(path: &str) -> String {
     encoded
 }
 
-/// Encodes a query. S3 wants its parameters sorted by their names.
+/// Encodes a query, with the parameters sorted by name as S3 requires.
 pub(super) fn query(parameters: &[(&str, &str)]) -> String {
     let encoded = |text: &str| {
         let mut encoded = String::new();
@@ -57,7 +58,7 @@ pub(super) fn payload_hash(payload: &[u8]) -> String {
     hex::encode(Sha256::digest(payload))
 }
 
-/// Signs a request at a time, in seconds after 1970. Returns all headers to send with it besides `Host`.
+/// Signs a request at a time, in seconds after 1970. Returns all headers to send except `Host`.
 pub(super) fn sign(
     request: Request<'_>,
     credentials: &Credentials,
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn amazons_four_examples_are_signed_as_amazon_says() {
+    fn signatures_match_amazons_four_examples() {
         assert_eq!(payload_hash(b""), EMPTY);
         assert_eq!(
             signature("GET", "test.txt", &[], &[("range", "bytes=0-9")], b""),

@@ -1,7 +1,7 @@
-//! The two XML answers of S3 that this kit reads: lists and errors.
+//! Parses the two XML answers of S3 that this kit needs: lists and errors.
 //!
-//! Nothing is expanded but the five entities of XML itself and characters by number; a document type is refused.
-//! Texts and depth are bounded by the answer's size, which the caller caps.
+//! Expands only the five predefined entities of XML and numeric character references, and rejects a document type. The
+//! caller caps the size of an answer, which bounds its texts.
 
 use quick_xml::Reader;
 use quick_xml::events::Event;
@@ -9,23 +9,23 @@ use quick_xml::events::Event;
 use super::objects::{Listed, Listing, MAX_KEY_BYTES, MAX_LISTED};
 use crate::format::{FormatError, decimal, quote, quote_bytes};
 
-/// Largest answer to a listing: a thousand keys of the longest kind, and as much again around each.
+/// Largest answer to a listing: a thousand keys of the greatest length, and ample markup around each.
 pub(super) const MAX_LIST_BYTES: usize = 4 * 1024 * 1024;
-/// Deepest nesting; S3 has four.
+/// Deepest nesting. S3 uses four levels.
 const MAX_DEPTH: usize = 16;
 
 /// An error of the store.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct StoreError {
-    /// The code, as `AccessDenied`; empty if there is none.
+    /// The code, such as `AccessDenied`; empty if there is none.
     pub code: String,
     /// The message.
     pub message: String,
-    /// The region that the bucket is in.
+    /// The bucket's region.
     pub region: String,
 }
 
-/// Reads an error's body. Whatever can't be read is left empty: gateways send pages.
+/// Reads an error's body. Leaves fields empty that it can't read, because gateways send HTML pages.
 pub(super) fn store_error(body: &[u8]) -> StoreError {
     let mut error = StoreError::default();
     let _ = walk(body, &mut |path, text| {
@@ -44,7 +44,7 @@ pub(super) fn store_error(body: &[u8]) -> StoreError {
     error
 }
 
-/// Reads an answer of `ListObjectsV2`. Keys must begin with `prefix`, which is removed, and be in order.
+/// Reads an answer of `ListObjectsV2`. Keys must be in order and begin with `prefix`, which is removed.
 pub(super) fn listing(body: &[u8], prefix: &str) -> Result<Listing, FormatError> {
     let mut listing = Listing::default();
     let (mut key, mut size, mut is_list) = (None, None, false);
@@ -99,14 +99,14 @@ fn malformed(expected: &str, seen: impl Into<String>) -> FormatError {
     FormatError::malformed("a list of objects", expected, seen)
 }
 
-/// Takes the path of an element, and the text that is directly in it.
+/// Receives the path of an element, and the text directly within it.
 type OnElement<'a> = dyn FnMut(&[&str], &str) -> Result<(), FormatError> + 'a;
 
-/// Calls `on` at the end of each element, with its path and the text that is directly in it.
+/// Calls `on` at the end of each element, with its path and the text directly within it.
 fn walk(body: &[u8], on: &mut OnElement<'_>) -> Result<(), FormatError> {
     let body = crate::format::utf8("an answer in XML", body)?;
     let mut reader = Reader::from_str(body);
-    // The reader checks that tags match, so the names of open elements are enough.
+    // The reader checks that end tags match, so a stack of the open elements is enough.
     let mut open: Vec<(String, String)> = Vec::new();
     let mut end = |open: &mut Vec<(String, String)>| {
         let path: Vec<&str> = open.iter().map(|(name, _)| name.as_str()).collect();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_read_as_far_as_they_can_be() {
+    fn errors_are_read_as_far_as_possible() {
         let body = b"<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code><Message>a &lt;b&gt;</Message><Region>eu-1</Region></Error>";
         let read = store_error(body);
         assert_eq!((&*read.code, &*read.message, &*read.region), ("NoSuchKey", "a <b>", "eu-1"));

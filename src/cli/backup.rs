@@ -27,8 +27,8 @@ Examples:
 
 Works while the log is served. Run again, it copies what is new. It is read back and re-hashed up
 to the signed root before the backup counts, and so is a part of what was there already: all of it
-within a month, or now with --all. `treehead restore` makes a log of it. A log in a bucket is
-backed up in the same way, from its batches; nothing is written to the bucket.")]
+within a month, or now with --all. `treehead restore` makes a log of it. A backup
+of a log in a bucket comes from its batches, and nothing is written to the bucket.")]
 pub struct Args {
     /// Directory of the log
     pub dir: PathBuf,

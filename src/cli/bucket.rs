@@ -1,4 +1,4 @@
-//! A log's bucket: its settings in `treehead.toml`, and the options that write them.
+//! The bucket of a log: its settings in `treehead.toml`, and the options that set them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::bucket::{Address, Objects, S3, StoreOptions};
 use crate::format::{FormatError, TomlPlace, quote, toml_string};
 use crate::server::Bucket;
 
-/// The length of the lease, in seconds.
+/// Default length of the lease, in seconds.
 const LEASE_SECONDS: u32 = 3;
-/// The shortest time between two batches that are not full, in milliseconds. Each batch costs a few requests.
+/// Default minimum interval between small batches, in milliseconds. Each batch costs a few requests.
 const LINGER_MS: u64 = 1_000;
 
 /// `[bucket]` in `treehead.toml`.
@@ -40,12 +40,12 @@ pub struct BucketSettings {
     pub options: StoreOptions,
     pub lease_seconds: u32,
     pub linger: Duration,
-    /// The URL at which this server takes entries, for the clients of others that stand by.
+    /// The URL at which this server accepts entries. Standbys name it to their clients.
     pub url: Option<String>,
 }
 
 impl BucketSettings {
-    /// Reads `store` and `[bucket]`. Relative paths are below the log's directory.
+    /// Reads `store` and `[bucket]`. Paths are relative to the log's directory.
     pub fn of(
         dir: &Path,
         store: Option<&str>,
@@ -72,7 +72,7 @@ impl BucketSettings {
         within("linger_ms", "a number from 0 to 10000", linger.to_string(), linger <= 10_000)?;
         let is_url = block.address.as_deref().is_none_or(crate::client::is_address);
         let seen = quote(block.address.as_deref().unwrap_or_default());
-        within("address", "the URL at which this server takes entries", seen, is_url)?;
+        within("address", "the URL at which this server accepts entries", seen, is_url)?;
         Ok(Some(Self {
             address,
             options: StoreOptions {
@@ -89,13 +89,12 @@ impl BucketSettings {
         }))
     }
 
-    /// The bucket, to read from it.
+    /// A client of the bucket, which is not probed. For commands that only read.
     pub fn client(&self) -> Result<Arc<dyn Objects>, Failure> {
         Ok(Arc::new(S3::open(&self.address, &self.options)?))
     }
 
-    /// Opens the bucket, with the credentials that S3's tools take, and refuses a store that does not keep the promises that
-    /// a log rests on.
+    /// Opens and probes the bucket. Returns an error if the store breaks a promise that a log depends on.
     pub fn open(&self) -> Result<Arc<dyn Objects>, Failure> {
         let store = S3::open(&self.address, &self.options)?;
         let findings = check_store(&store, Extent::START)?;
@@ -103,15 +102,15 @@ impl BucketSettings {
         Ok(Arc::new(store))
     }
 
-    /// The storage of a server at this URL.
+    /// Opens the storage of a server.
     pub fn storage(self) -> Result<Bucket, Failure> {
         Ok(Bucket { objects: self.open()?, lease_seconds: self.lease_seconds, address: self.url })
     }
 
-    /// The lines of `treehead.toml`: those at the top, and the block at the end.
+    /// The lines for `treehead.toml`: those at the top, and the block at the end.
     pub fn to_toml(&self) -> (String, String) {
         let top = format!(
-            "# The log is in this bucket; this directory has its keys and settings, and a cache that may be lost.\nstore = {}\n",
+            "# The log is in this bucket. This directory holds its keys, its settings and a disposable cache.\nstore = {}\n",
             toml_string(&self.address.to_string())
         );
         let StoreOptions { endpoint, region, path_style, ca_file, unsigned_payload, .. } = &self.options;
@@ -123,9 +122,9 @@ impl BucketSettings {
         block.extend(ca_file.iter().map(|path| text("ca_file", &path.display().to_string())));
         block.extend(unsigned_payload.then_some("unsigned_payload = true\n"));
         block += &format!(
-            "# A standby takes over when the lease was not renewed for so long.\n\
+            "# A standby takes over after the holder has not renewed the lease for this long.\n\
              lease_seconds = {}\n\
-             # Batches that are not full come at least so far apart: each costs a few requests.\n\
+             # Minimum interval between small batches, each of which costs a few requests.\n\
              linger_ms = {}\n",
             self.lease_seconds,
             self.linger.as_millis()
@@ -135,21 +134,21 @@ impl BucketSettings {
     }
 }
 
-/// A log's bucket, on the command line.
+/// Options for a log's bucket.
 #[derive(Debug, clap::Args)]
 pub struct BucketArgs {
-    /// Keep the log in this bucket, where other servers can take over
+    /// Keep the log in this bucket, so that other servers can take over
     #[arg(long = "store", value_name = "s3://BUCKET/PREFIX", value_parser = parse_address)]
     pub address: Option<Address>,
     #[command(flatten)]
     pub store: StoreArgs,
-    /// The URL at which this server takes entries, for clients of a standby
+    /// URL at which this server accepts entries; standbys name it to their clients
     #[arg(long = "address", value_name = "URL", requires = "address")]
     pub url: Option<String>,
 }
 
 impl BucketArgs {
-    /// The settings, if a bucket is named.
+    /// The settings, if the options name a bucket.
     pub fn settings(&self) -> Result<Option<BucketSettings>, Failure> {
         let options = self.store.options();
         let Some(address) = self.address.clone() else {
@@ -157,7 +156,7 @@ impl BucketArgs {
                 Ok(None)
             } else {
                 Err(Failure::Usage(
-                    "expected --store s3://BUCKET/PREFIX with options of an object store, saw none"
+                    "expected --store s3://BUCKET/PREFIX with the options of an object store, saw none"
                         .to_owned(),
                 ))
             };

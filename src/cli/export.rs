@@ -17,7 +17,7 @@ use crate::server::{Profile, explorer};
 use crate::store::bucket::ExportBucket;
 use crate::store::{Export, ExportDirectory, ExportPlace};
 
-/// Requests at once.
+/// Concurrent requests.
 const THREADS: usize = 16;
 
 /// Write a log as a static tlog-tiles tree that any web server or CDN can serve
@@ -30,8 +30,8 @@ Examples:
 Works while the log is served. Run again, it adds what is new; the checkpoint is written last.
 The explorer is written beside it: index.html, unless there is another one, and the folder explorer.
 
-Into a bucket, the store or a CDN serves what is written (docs/bucket.md): allow s3:GetObject. For a
-log that lives in a bucket, with a standby, see `treehead init --store` and `treehead move`.")]
+If OUT is a bucket, the store or a CDN serves the tree (docs/bucket.md): allow s3:GetObject. To keep
+the log itself in a bucket, with a standby, see `treehead init --store` and `treehead move`.")]
 pub struct Args {
     /// Directory of the log
     pub dir: PathBuf,

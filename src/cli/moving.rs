@@ -18,7 +18,7 @@ use crate::format::file_text;
 use crate::store::OpenOptions;
 use crate::store::bucket::{MoveToBucket, MoveToDirectory, finish_move, is_moving, set_journal_aside};
 
-/// Requests at once.
+/// Concurrent requests.
 const THREADS: usize = 16;
 
 /// Move a log from its directory into a bucket, or back
@@ -30,11 +30,12 @@ Examples:
       --address https://log-a.example.com
   treehead move s3://releases/log mylog
 
-No server of the log may run. Everything that was written is read back and compared with the signed
-root before it counts; a move that was cut short goes on when the command is run again.
+Stop all servers of the log first. The command reads back everything that it wrote and compares it
+with the signed root before the move takes effect. If it is interrupted, run it again.
 
-Keys, settings and publishers stay in the directory. Into a bucket: the old journal is set aside in
-DIR/moved. Back: the bucket is sealed, and no server ever appends to it again; readers may go on.")]
+Keys, settings and publishers stay in the directory. A move into a bucket puts the old journal into
+DIR/moved. A move back seals the bucket: no server can append to it again, but readers can still
+read it.")]
 pub struct Args {
     /// The log's directory, or the bucket that its settings name
     #[arg(value_name = "DIR|s3://BUCKET/PREFIX")]
@@ -44,7 +45,7 @@ pub struct Args {
     pub to: String,
     #[command(flatten)]
     pub store: StoreArgs,
-    /// The URL at which this server takes entries, for clients of a standby
+    /// URL at which this server accepts entries; standbys name it to their clients
     #[arg(long = "address", value_name = "URL")]
     pub url: Option<String>,
 }
@@ -99,13 +100,13 @@ fn to_bucket(dir: &Path, address: &Address, args: &Args, json: bool) -> CliResul
     });
     let unsigned = moved.entries.get() - size.get();
     let unsigned = if unsigned > 0 {
-        format!(", and {unsigned} entries that the next head covers")
+        format!(", and {unsigned} entries that the next head will cover")
     } else {
         String::new()
     };
     let lines = format!(
         "{GREEN}moved{GREEN:#}      {} up to tree size {size}{unsigned} into {address}\n\
-         read back  {} batches and {} tiles; their entries make the signed root {root}\n\
+         read back  {} batches and {} tiles; their entries have the signed root {root}\n\
          settings   {} names the bucket\n{}\nNext:\n  treehead serve {shown}\n",
         config.origin,
         moved.batches,
@@ -119,19 +120,19 @@ fn to_bucket(dir: &Path, address: &Address, args: &Args, json: bool) -> CliResul
 fn aside_in_words(aside: Option<&Path>) -> String {
     aside.map_or_else(String::new, |path| {
         format!(
-            "old        {} has the old journal and heads, and nothing reads them: delete it when the log was\n           \
-             served from the bucket and you have a backup; never serve it again, that would fork the log\n",
+            "old        {} has the old journal and heads, which nothing reads; delete it once the log was served\n           \
+             from the bucket and you have a backup; never serve it again, because that would fork the log\n",
             path.display()
         )
     })
 }
 
-/// Ends a move into the bucket that was cut short after the settings were switched.
+/// Completes a move into the bucket that was interrupted after the switch of the settings.
 fn arrived(dir: &Path, bucket: &BucketSettings, address: &Address, json: bool) -> CliResult {
     if bucket.address != *address {
         let (dir, seen) = (dir.display(), &bucket.address);
         return Err(Failure::Usage(format!(
-            "the log of {dir} is in {seen}, as its treehead.toml says: move it back first (`treehead move {seen} {dir}`)"
+            "the log of {dir} is in {seen}, according to its treehead.toml: move it back first (`treehead move {seen} {dir}`)"
         )));
     }
     let aside = set_journal_aside(&RealDisk, dir, bucket.open()?.as_ref(), &Config::load(dir)?.vkeys()?)?;
@@ -150,7 +151,7 @@ fn arrived(dir: &Path, bucket: &BucketSettings, address: &Address, json: bool) -
 fn to_directory(address: &Address, dir: &Path, args: &Args, json: bool) -> CliResult {
     if args.store.options() != StoreArgs::default().options() || args.url.is_some() {
         return Err(Failure::Usage(format!(
-            "expected no options of an object store: {}/treehead.toml says how to reach it",
+            "expected no options of an object store, saw some: {}/treehead.toml already has them",
             dir.display()
         )));
     }
@@ -206,24 +207,24 @@ fn tell_back(address: &Address, dir: &Path, moved: Option<(u64, String, u64)>, j
         (object["tree_size"], object["root"]) = (size.into(), root.as_str().into());
         object["entries"] = entries.into();
         lines += &format!(
-            "read back  its journal of {entries} entries makes the signed root {root} at tree size {size}\n"
+            "read back  its journal of {entries} entries has the signed root {root} at tree size {size}\n"
         );
     }
     lines += &format!(
-        "sealed     {address} takes no entries any more: servers that use it say so. Readers may go on; delete it when nobody\n           \
-         reads it and you have a backup\n\nNext:\n  treehead serve {dir}\n"
+        "sealed     no server can append to {address} any more; readers still can read it. Delete it once nobody reads it\n           \
+         and you have a backup\n\nNext:\n  treehead serve {dir}\n"
     );
     output::result(json, &object, &lines)
 }
 
-/// The settings with a bucket, and everything else as it was.
+/// Adds a bucket to the settings and keeps everything else.
 fn settings_with(dir: &Path, bucket: &BucketSettings) -> Result<String, Failure> {
     let (top, block) = bucket.to_toml();
     edit(dir, |document| {
         let mut top: DocumentMut = top.parse().expect("written above");
         let (key, item) = top.remove_entry("store").expect("written above");
         document.insert_formatted(&key, item);
-        // A table lasts until the next one, or the end of the file.
+        // A table extends to the next one or to the end of the file, so the block goes last.
         let mut text = document.to_string();
         if !text.ends_with('\n') {
             text.push('\n');
@@ -232,12 +233,12 @@ fn settings_with(dir: &Path, bucket: &BucketSettings) -> Result<String, Failure>
     })
 }
 
-/// The settings without a bucket, and everything else as it was.
+/// Removes the bucket from the settings and keeps everything else.
 fn settings_without(dir: &Path) -> Result<String, Failure> {
     edit(dir, |document| {
         document.remove("store");
         let bucket = document.remove("bucket");
-        // What somebody wrote above the block stays.
+        // Keep comments above the block.
         let above = bucket.as_ref().and_then(|bucket| bucket.as_table()?.decor().prefix()?.as_str());
         let above = above.map_or("", |above| above.strip_suffix('\n').unwrap_or(above));
         let trailing = format!("{above}{}", document.trailing().as_str().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! Options of commands that use an object store.
+//! Options for commands that use an object store.
 
 use super::exit::Failure;
 use crate::bucket::{Address, BucketError, CredentialsError, S3, StoreOptions};
@@ -8,16 +8,16 @@ use crate::format::FormatError;
 #[allow(clippy::doc_markdown, reason = "help is plain text")]
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct StoreArgs {
-    /// URL of the store; by default AWS_ENDPOINT_URL, else Amazon's
+    /// URL of the store; default: AWS_ENDPOINT_URL, else Amazon's
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
-    /// Region of the bucket; by default AWS_REGION
+    /// Region of the bucket; default: AWS_REGION
     #[arg(long, value_name = "NAME")]
     pub region: Option<String>,
-    /// Where requests name the bucket: in the path, or in the host name; by default the path if an endpoint is given
+    /// Name the bucket in the URL's path or in its host name; default: path if an endpoint is given
     #[arg(long, value_name = "path|host")]
     pub addressing: Option<Addressing>,
-    /// Do not sign what is sent, only its headers; for https, which protects it
+    /// Sign only headers, not payloads; requires https, which protects payloads
     #[arg(long)]
     pub unsigned_payload: bool,
 }
@@ -30,7 +30,7 @@ pub enum Addressing {
 }
 
 impl StoreArgs {
-    /// The options for the kit.
+    /// The options for the S3 client.
     pub fn options(&self) -> StoreOptions {
         StoreOptions {
             endpoint: self.endpoint.clone(),
@@ -41,22 +41,22 @@ impl StoreArgs {
         }
     }
 
-    /// Rejects options of an object store where no bucket is named.
+    /// Rejects the options of an object store if no bucket is named.
     pub fn check_unused(&self) -> Result<(), Failure> {
         if self.options() == StoreOptions::default() {
             return Ok(());
         }
-        let wrong = "expected s3://BUCKET/PREFIX with options of an object store, saw none";
+        let wrong = "expected s3://BUCKET/PREFIX with the options of an object store, saw none";
         Err(Failure::Usage(wrong.to_owned()))
     }
 
-    /// The store at an address.
+    /// Opens the store at an address.
     pub fn open(&self, address: &Address) -> Result<S3, Failure> {
         Ok(S3::open(address, &self.options())?)
     }
 }
 
-/// Reads an address of a bucket from the command line.
+/// Parses an address of a bucket.
 pub fn parse_address(text: &str) -> Result<Address, FormatError> {
     text.parse()
 }

@@ -228,14 +228,11 @@ impl From<StoreError> for Failure {
             ),
             StoreError::Chain(ChainError::Sealed { .. }) => (
                 "log-moved",
-                "`treehead move s3://BUCKET/PREFIX DIR` said where the log is; if it was cut short, run it again.",
+                "Serve the log from the directory DIR of `treehead move s3://BUCKET/PREFIX DIR`; if that command was interrupted, run it again.",
             ),
             StoreError::Chain(e) if e.is_damage() => (
                 "bucket-damaged",
-                concat!(
-                    repair!(),
-                    ". For a log in a bucket, it needs a source only if no bundle has the entries."
-                ),
+                concat!(repair!(), ". A log in a bucket needs a source only if no bundle has the entries."),
             ),
             _ => return Self::CouldNotTell(run_again(message)),
         };
@@ -254,12 +251,12 @@ impl From<MoveError> for Failure {
             MoveError::OtherEntries { .. } => Self::refused(
                 "other-entries",
                 message,
-                "The log is where it was. If it lives in that bucket, this directory is an old copy: don't serve it. Otherwise choose another prefix.",
+                "The log was not moved. If it lives in that bucket, this directory is an old copy: don't serve it. Otherwise choose another prefix.",
             ),
             MoveError::Left { .. } => Self::refused(
                 "log-moved",
                 message,
-                "Into a bucket: choose another prefix. Out of it: the log is in the directory that it was moved to; if that is lost, docs/bucket.md says how to make another.",
+                "To move into a bucket, choose another prefix. To move out of this one: the log is in the directory that it was moved to; if that is lost, docs/bucket.md says how to restore it.",
             ),
         }
     }

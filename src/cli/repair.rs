@@ -28,12 +28,12 @@ Examples:
   treehead repair mylog --from https://mirror.example.com/log    any tlog-tiles log or mirror
   treehead repair mylog                                          a log in a bucket, from its bundles
 
-The server must not run. What checks of the log's own journal is kept, the rest is fetched, and all
-of it is compared with the signed root before anything is replaced. The old journal stays beside the
-new one.
+Stop the server first. The command keeps the undamaged part of the log's own journal, fetches the
+rest, and compares all of it with the signed root before it replaces anything. The old journal stays
+beside the new one.
 
-Of a log in a bucket, batches that are lost or damaged are made again from entry bundles, those in
-the bucket or in this server's cache, or from SOURCE; tiles are made from the batches.")]
+For a log in a bucket, the command rebuilds lost and damaged batches from the entry bundles in the
+bucket, from this server's cache or from SOURCE, and tiles from the batches.")]
 pub struct Args {
     /// Directory of the log
     pub dir: PathBuf,

@@ -31,10 +31,10 @@ Examples:
   treehead restore /backup/mylog mylog --store s3://releases/log    into a new prefix of a bucket
   treehead restore /backup/mylog mylog    into the bucket that a server's directory names
 
-Into the bucket of the log itself, missing batches are appended, and nothing is replaced.
+In the log's own bucket, the command appends missing batches and replaces nothing.
 
-A backup is older than what the world has seen. Before the restored log is served, bring it up to
-that:
+A backup is older than the log's last published head. Before you serve the restored log, bring it up
+to date:
   treehead repair mylog --from https://mirror.example.com/log")]
 pub struct Args {
     /// Directory of the backup
@@ -43,7 +43,7 @@ pub struct Args {
     pub dir: PathBuf,
     #[command(flatten)]
     pub bucket: BucketArgs,
-    /// Make a log in DIR of the backup of a log in a bucket; its servers must not run any more
+    /// Restore the backup of a log in a bucket into DIR; stop the log's servers for good first
     #[arg(long, conflicts_with = "address")]
     pub to_directory: bool,
 }
@@ -72,11 +72,11 @@ pub fn run(args: &Args, json: bool) -> CliResult {
 /// A restore that is done.
 enum Done {
     Directory(Restored),
-    /// With the bucket's name.
+    /// Into a bucket with this name.
     Bucket(String, Box<RepairOutcome>),
 }
 
-/// Restores into an existing log: its settings stay, its journal, or its chain in a bucket, may only grow.
+/// Restores into an existing log. Its settings stay; its journal, or its chain in a bucket, can only grow.
 fn into_log(args: &Args, key: &NoteKey) -> Result<Done, Failure> {
     if backup_marker(&args.dir).exists() {
         let message = format!("{} is a backup, and can't become a log", args.dir.display());
@@ -149,7 +149,7 @@ fn tell(args: &Args, json: bool, backup: &Config, done: &Restored) -> CliResult 
     });
     let mut lines = format!("{GREEN}restored{GREEN:#}  {} up to tree size {size} in {dir}\n", backup.origin);
     if done.before == size && done.kept_as.is_none() {
-        let lines = format!("{dir} holds all of the backup already: nothing was changed\n");
+        let lines = format!("{dir} already holds the whole backup; nothing was changed\n");
         return output::result(json, &object, &lines);
     }
     if let Some(path) = kept_as.filter(|_| done.before > TreeSize::ZERO) {

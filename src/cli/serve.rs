@@ -32,11 +32,11 @@ pub struct Serve {
     pub listen: Option<String>,
 }
 
-/// Opens a log's bucket, and ends a move into it that was cut short.
+/// Opens a log's bucket, and completes an interrupted move into it.
 fn storage(bucket: BucketSettings, dir: &Path, keys: &[NoteKey]) -> Result<Bucket, Failure> {
     let storage = bucket.storage()?;
     if let Some(aside) = set_journal_aside(&RealDisk, dir, storage.objects.as_ref(), keys)? {
-        tracing::warn!(aside = %aside.display(), "the log is in its bucket: the journal in its directory was set aside");
+        tracing::warn!(aside = %aside.display(), "the log is in its bucket; moved the journal in its directory aside");
     }
     Ok(storage)
 }

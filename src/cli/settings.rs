@@ -5,7 +5,7 @@ use toml_edit::{DocumentMut, value};
 use super::bucket::BucketSettings;
 use super::exit::Failure;
 
-/// The settings of a log in `bucket`, or in its directory. Everything else stays, comments too.
+/// The settings of a log in `bucket`, or in its directory if `None`. Keeps everything else, including comments.
 pub fn with_store(text: &str, bucket: Option<&BucketSettings>) -> Result<String, Failure> {
     let mut document = parse(text)?;
     document.remove("store");
@@ -20,7 +20,7 @@ pub fn with_store(text: &str, bucket: Option<&BucketSettings>) -> Result<String,
     Ok(document.to_string() + &block)
 }
 
-/// The same with another address of the bucket, and another URL of the server if one is given.
+/// The settings with another address of the bucket, and another URL of the server if one is given.
 pub fn with_address(text: &str, bucket: &BucketSettings) -> Result<String, Failure> {
     let mut document = parse(text)?;
     document["store"] = value(bucket.address.to_string());

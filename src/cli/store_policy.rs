@@ -1,4 +1,4 @@
-//! `treehead store-policy`: rules by which a bucket protects a log.
+//! `treehead store-policy`: prints bucket rules that protect a log.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::output::result;
 use crate::bucket::Address;
 use crate::bucket::rules::{Protected, lifecycle, policy};
 
-/// The parts of a log's bucket.
+/// The parts of a log's bucket that the rules protect.
 const LOG: Protected<'_> = Protected {
     created_once: &["batch/"],
     swapped: &["checkpoint", "checkpoint.signed", "origin", "profile"],
@@ -16,37 +16,37 @@ const LOG: Protected<'_> = Protected {
     expiring: ("tile/", "treehead=partial"),
 };
 
-/// Print rules by which a bucket protects a log: a policy and a lifecycle
+/// Print bucket rules that protect a log: a policy and a lifecycle
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  treehead store-policy s3://releases/log                 what to do, in words
+  treehead store-policy s3://releases/log                 both, with instructions
   treehead store-policy s3://releases/log --policy > policy.json
   aws s3api put-bucket-policy --bucket releases --policy file://policy.json
   treehead store-policy s3://releases/log --lifecycle > lifecycle.json
   aws s3api put-bucket-lifecycle-configuration --bucket releases \\
       --lifecycle-configuration file://lifecycle.json
 
-Both commands replace what the bucket has: merge the statements and rules with those that are there
-(aws s3api get-bucket-policy, get-bucket-lifecycle-configuration).")]
+Each aws command replaces the bucket's existing rules, so merge them first (aws s3api
+get-bucket-policy, get-bucket-lifecycle-configuration).")]
 pub struct Args {
     /// Bucket and prefix of the log
     #[arg(value_name = "s3://BUCKET/PREFIX", value_parser = parse_address)]
     pub address: Address,
-    /// Print the policy alone
+    /// Print only the policy
     #[arg(long, conflicts_with = "lifecycle")]
     pub policy: bool,
-    /// Print the lifecycle alone
+    /// Print only the lifecycle
     #[arg(long)]
     pub lifecycle: bool,
-    /// Deny deletions only, for stores whose policies do not know the keys s3:if-match and
-    /// s3:if-none-match: there, the other statements deny every write
+    /// Deny only deletions, for stores whose policies do not know the keys s3:if-match and s3:if-none-match; there, the
+    /// other statements would deny every write
     #[arg(long)]
     pub deletions_only: bool,
     /// Days after which partial tiles expire
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(2..))]
     pub partial_days: u32,
-    /// Region of the bucket, if it is in China or in a government's cloud
+    /// Region of the bucket, if it is in China or in the US government cloud
     #[arg(long, value_name = "NAME", default_value = "")]
     pub region: String,
 }
@@ -59,7 +59,7 @@ pub fn run(args: &Args, json: bool) -> CliResult {
     };
     let policy = policy(&args.address, partition, &LOG, !args.deletions_only);
     let lifecycle = lifecycle(&args.address, &LOG, args.partial_days);
-    let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("it has a JSON form") + "\n";
+    let pretty = |value: &Value| serde_json::to_string_pretty(value).expect("JSON can be printed") + "\n";
     if args.policy {
         return result(json, &policy, &pretty(&policy));
     }
@@ -75,10 +75,10 @@ fn in_words(args: &Args, policy: &str, lifecycle: &str) -> String {
     let conditions = if args.deletions_only {
         ""
     } else {
-        ", a batch is written only if there is none (If-None-Match), and a head only in place of the one that was read (If-Match)"
+        ", a batch can only be created (If-None-Match), and a head can only replace the head that was read (If-Match)"
     };
     format!(
-        "Policy: nobody deletes batches and heads{conditions}.\n\
+        "Policy: nobody can delete batches and heads{conditions}.\n\
          aws s3api put-bucket-policy --bucket {bucket} --policy file://policy.json\n\n{policy}\n\
          Lifecycle: partial tiles (with the tag {tag}) expire after {days} days, and old versions of the lease after one.\n\
          aws s3api put-bucket-lifecycle-configuration --bucket {bucket} --lifecycle-configuration file://lifecycle.json\n\n{lifecycle}",

@@ -1,8 +1,8 @@
-//! The way from a server that stands by to the one that appends.
+//! Follows a standby's refusal to the server that appends.
 //!
-//! Where several servers serve one log, a server that stands by refuses entries with 503 `standby`, and names the URL of
-//! the one that appends. Nothing signs that URL. So an entry may be sent where anybody on the way wants it to be, as without
-//! TLS any request may, but never from `https` to `http`, and not from there on.
+//! If several servers serve one log, a standby refuses entries with 503 `standby` and names the URL of the server that
+//! appends. Nothing signs that URL. Without TLS, an attacker on the network can therefore redirect an entry, as it can
+//! any request. The client never follows from `https` to `http`, and follows only once.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use ureq::Agent;
 use super::agent::agent;
 use super::{ClientError, ProblemCode};
 
-/// Agents for the servers that append, of which the last one is kept.
+/// Makes agents for the servers that append, and keeps the last one.
 #[derive(Debug)]
 pub(super) struct Holders {
     timeout: Duration,
@@ -23,7 +23,7 @@ pub(super) struct Holders {
 }
 
 impl Holders {
-    /// Agents with these time limits and this `User-Agent`.
+    /// Makes agents with these time limits and this `User-Agent`.
     pub const fn new(timeout: Duration, connect_timeout: Duration, name: String) -> Self {
         Self { timeout, connect_timeout, name, last: Mutex::new(None) }
     }
@@ -40,7 +40,7 @@ impl Holders {
     }
 }
 
-/// The URL to which a refusal by the server at `asked` leads, without its final slash.
+/// The URL that a refusal by the server at `asked` names, without its final slash.
 pub(super) fn holder_of(refused: &ClientError, asked: &str) -> Option<String> {
     let ClientError::Status { code: Some(ProblemCode::Standby { holder: Some(holder) }), .. } = refused
     else {
@@ -51,8 +51,8 @@ pub(super) fn holder_of(refused: &ClientError, asked: &str) -> Option<String> {
     (is_safe && holder != asked).then(|| holder.to_owned())
 }
 
-/// The error of a try whose first server refused, and whose second failed. A server that appends and does not answer is
-/// about to be replaced, so the try counts as refused by the one that stands by.
+/// The error of an attempt in which the standby refused and the holder failed. A holder that does not answer is about
+/// to be replaced, so the attempt counts as refused by the standby.
 pub(super) fn follow_up(refused: ClientError, error: ClientError) -> ClientError {
     let is_answer = !matches!(
         error,
@@ -60,7 +60,7 @@ pub(super) fn follow_up(refused: ClientError, error: ClientError) -> ClientError
     );
     match refused {
         ClientError::Status { url, status, code, detail, retry_after, entry } if !is_answer => {
-            // What was sent without an answer may be in the log.
+            // An entry that was sent without an answer may be in the log.
             let detail =
                 format!("{detail}; the server that it named may have the entry, and failed: {error}");
             ClientError::Status { url, status, code, detail, retry_after, entry }

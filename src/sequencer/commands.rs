@@ -15,10 +15,10 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// When a sender should try again if witnesses claim that the log was rolled back: that takes an operator.
 pub const RETRY_AFTER_SUSPICION: Duration = Duration::from_secs(60);
 
-/// So many entries do not linger: a batch or a head for them costs each one little.
+/// Number of waiting entries from which a batch or a head does not linger, because many entries share its cost.
 pub const COMPANY: usize = 64;
 
-/// A batch waits for company for at most one part in this many of the time that the last one took.
+/// A large batch waits for more entries for at most the time of the last batch divided by this.
 const GATHERING: u32 = 8;
 
 /// Entries that were sent together, and their sender.
@@ -303,10 +303,11 @@ impl CommandReceiver {
         }
     }
 
-    /// When what waits becomes a batch, if it is to linger. A small batch waits for company, so that few are paid for. One of
-    /// [`COMPANY`] or more goes when the last one is done; but those who were answered together mostly send their next
-    /// entries together, so it waits for as many as last time, for at most a part of the time that those took. A log that
-    /// stops does not linger.
+    /// The time until which the waiting entries linger; `None` if they become a batch at once. A batch of less than
+    /// [`COMPANY`] entries waits, so that fewer batches are paid for. A larger batch begins when the last one is
+    /// durable. But senders that were answered together tend to send their next entries together, so it waits until it
+    /// has as many entries as the last batch, for at most a fraction of the time that the last batch took. A stopping
+    /// log does not linger.
     fn lingers_until(&self) -> Option<Instant> {
         let last = self.last_batch.filter(|_| !self.linger.is_zero() && !self.stopped)?;
         if self.submissions.is_empty() || self.held.1 >= MAX_BATCH_BYTES || self.held.0 >= MAX_BATCH_ENTRIES {

@@ -1,8 +1,8 @@
-//! Taking turns with other processes that serve the same log.
+//! Takes turns with other processes that serve the same log.
 //!
-//! The store says whose turn it is. That is advice, which saves attempts that are bound to fail: a log stays one chain because
-//! only one batch can follow another, whoever believes what. A process that stands by follows the other one, shows its
-//! heads, and takes no entries.
+//! The store says whose turn it is. That is only advice, which avoids attempts that are bound to fail. The log remains
+//! one chain because only one batch can follow another, whatever the processes believe. A standby follows the other
+//! process, shows its heads, and accepts no entries.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ use super::{Candidate, Role, SubmitError, Trouble, recovery};
 use crate::checkpoint;
 use crate::store::{SignedHead, StoreError, Turn};
 
-/// Time between two looks for new entries, while this process stands by.
+/// Interval at which a standby looks for new entries.
 const FOLLOW: Duration = Duration::from_millis(250);
-/// Time between two checks of the turn while this process appends and nothing comes.
+/// Interval at which an idle holder checks its turn.
 const LOOK: Duration = Duration::from_millis(500);
-/// Time between two looks for what another process appended, while this one appends, and nothing comes. A request of the one
-/// before may arrive late, and then nobody signs its entries before this process finds them.
+/// Interval at which an idle holder looks for batches that another process appended. A request of the previous holder may
+/// arrive late, and nobody signs its entries until this process finds them.
 const IDLE: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 30 });
-/// Attempts to append a batch while others are faster. Then its senders have to try again.
+/// Attempts to append a batch while other processes are faster. After that, its senders must retry.
 const ATTEMPTS: usize = 4;
 
 impl Committer {
@@ -35,7 +35,7 @@ impl Committer {
         self.set_role();
         self.begin_term(commands);
         match self.advance(&mut Vec::new(), &mut Vec::new()) {
-            // Between reading and writing, another process was faster: the thread reads again.
+            // Another process was faster between the read and the write, so read again.
             Err(StoreError::Overtaken { .. }) => {
                 self.stale = true;
                 Ok(())
@@ -44,7 +44,7 @@ impl Committer {
         }
     }
 
-    /// Asks whose turn it is, and acts on it.
+    /// Asks the store whose turn it is, and acts accordingly.
     pub fn take_turns(&mut self, commands: &CommandReceiver) {
         if !self.store.may_be_overtaken() {
             return;
@@ -67,8 +67,8 @@ impl Committer {
         }
     }
 
-    /// Looks whether another process appended although it is this one's turn. While the witnesses are asked, it may also be that
-    /// they have seen more of the log than this process, and can't show it.
+    /// Checks whether another process has appended although it is this process's turn. While this process asks the
+    /// witnesses, they may also have seen more of the log than it has.
     fn look(&mut self) -> Result<(), StoreError> {
         let pause = if *self.gate() == Gate::Asking { LOOK } else { IDLE };
         if self.stale || self.looked.elapsed() < pause || matches!(self.gate(), Gate::Shut(_)) {
@@ -82,7 +82,7 @@ impl Committer {
         Ok(())
     }
 
-    /// When to ask next whose turn it is.
+    /// The time at which to ask next whose turn it is.
     pub fn next_look(&self) -> Option<Instant> {
         if !self.store.may_be_overtaken() {
             return None;
@@ -104,8 +104,8 @@ impl Committer {
         self.set_role();
     }
 
-    /// Begins to append after another process, by the steps of a start: the last head is checked against the tree, and
-    /// the witnesses are asked what they saw.
+    /// Takes over from another process, with the steps of a start: checks the last head against the tree, and asks the
+    /// witnesses what they saw.
     fn take_over(&mut self, commands: &CommandReceiver) -> Result<(), StoreError> {
         self.catch_up()?;
         self.standing = None;
@@ -116,8 +116,9 @@ impl Committer {
         Ok(())
     }
 
-    /// Ends the term although it is this process's turn, because another one appended or signed meanwhile: what the witnesses
-    /// said before that is outdated. The next look takes over by the steps of a start. Returns the answer to those who wait.
+    /// Ends the term although it is this process's turn, because another process appended or signed meanwhile, which
+    /// makes the witnesses' answers outdated. The next check takes over with the steps of a start. Returns the answer
+    /// for waiting senders.
     pub fn step_back(&mut self) -> SubmitError {
         tracing::warn!("another server appended or signed meanwhile: this one asks the witnesses again");
         self.end_term();
@@ -126,8 +127,8 @@ impl Committer {
         SubmitError::AskingWitnesses { suspicion: None, retry_after: RETRY_AFTER }
     }
 
-    /// Returns true if the log has more than when the witnesses were first asked, or can't be read: what a witness has seen
-    /// of it, and this process has not, may be another process's.
+    /// Returns true if the log has grown since the witnesses were first asked, or can't be read. Entries that a witness
+    /// has seen and this process has not may then come from another process.
     pub fn missed_something(&mut self) -> bool {
         if !self.store.may_be_overtaken() {
             return false;
@@ -142,24 +143,24 @@ impl Committer {
         self.stale = true;
     }
 
-    /// Takes in what another process appended and signed, and shows its newest head.
+    /// Follows what another process has appended and signed, and shows its newest head.
     fn follow(&mut self) -> Result<(), StoreError> {
         self.catch_up()?;
         let has_witnesses = self.witnessing.is_some();
         let note = if has_witnesses { self.store.witnessed() } else { self.store.checkpoint() };
         let Some(note) = note else { return Ok(()) };
-        // Only a head that the log's key signed, on this tree. A newer one comes with the next look.
+        // Show only a head that the log's key signed and that matches this tree. The next look finds a newer one.
         let Ok(opened) = checkpoint::open(&note, &self.signer.keys()) else { return Ok(()) };
         let (mut witnessed, mut is_shown) = (false, true);
         if let Some(Witnessing { factory, publish_unwitnessed, .. }) = &self.witnessing {
-            // One of the time before there were witnesses, or of other ones, lacks the quorum.
+            // A head from before the witnesses were added or changed lacks the quorum.
             witnessed = factory.is_quorum(&opened);
             is_shown = witnessed || *publish_unwitnessed;
         }
         let head = opened.get().clone();
         let is_new = {
             let current = self.publication.current();
-            // Cosignatures are renewed.
+            // The head is the same, with renewed cosignatures.
             let is_renewed = current.checkpoint.size == head.size
                 && *current.note != *note
                 && (witnessed || !current.witnessed);
@@ -185,8 +186,8 @@ impl Committer {
         Ok(())
     }
 
-    /// Takes the steps that are due. Whenever another process was faster, follows it and plans the same entries anew, so
-    /// that duplicates and sequence numbers are judged by what the log has by then.
+    /// Takes the steps that are due. If another process was faster, follows it and plans the same entries again, so
+    /// that duplicates and sequence numbers are judged by the current log.
     pub fn advance_in_turns(
         &mut self,
         mut entries: Vec<Vec<Candidate>>,
@@ -201,7 +202,7 @@ impl Committer {
             tracing::info!("{overtaken}");
             let turn = self.catch_up().and_then(|()| self.store.turn());
             match turn {
-                // The witnesses may have seen the other's heads; and a head that they cosigned may be of no use any more.
+                // The witnesses may have seen the other process's heads, and a head that they cosigned may be obsolete.
                 Ok(Turn::Hold) if self.cosigning.is_some() => return Attempt::Stand(self.step_back()),
                 Ok(Turn::Hold) => {}
                 Ok(Turn::Stand { holder, .. }) => {

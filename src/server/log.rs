@@ -39,7 +39,7 @@ pub enum Storage {
     /// In its directory.
     #[default]
     Directory,
-    /// In a bucket; its directory has a cache, which may be lost.
+    /// In a bucket. The directory has a disposable cache.
     #[cfg(feature = "bucket")]
     Bucket(Bucket),
 }
@@ -47,12 +47,12 @@ pub enum Storage {
 /// A bucket that several servers of one log share.
 #[cfg(feature = "bucket")]
 pub struct Bucket {
-    /// The bucket, below the log's prefix. [Probe](crate::bucket::probe) it first: on a store that ignores conditions, two
-    /// servers make a fork.
+    /// The bucket, below the log's prefix. [Probe](crate::bucket::probe) it first: on a store that ignores conditions,
+    /// two servers would fork the log.
     pub objects: Arc<dyn Objects>,
     /// Length of the lease, in seconds.
     pub lease_seconds: u32,
-    /// The URL at which this server takes entries, for clients of servers that stand by.
+    /// The URL at which this server accepts entries. Standbys name it to their clients.
     pub address: Option<String>,
 }
 
@@ -254,7 +254,7 @@ impl Log {
         Some(self.inner.lease.as_ref()?.upgrade()?.state())
     }
 
-    /// The URL of the server that appends, if this one stands by and knows it.
+    /// The URL of the holder, if this server stands by and knows it.
     pub(super) fn holder(&self) -> Option<String> {
         #[cfg(feature = "bucket")]
         return self.lease()?.holder;
@@ -262,7 +262,7 @@ impl Log {
         None
     }
 
-    /// The failure of the last request about the lease, as a warning.
+    /// A warning if the last request for the lease failed.
     fn lease_warning(&self) -> Option<String> {
         #[cfg(feature = "bucket")]
         return self.lease()?.error.map(|error| format!("the lease can't be read or renewed: {error}"));

@@ -71,7 +71,7 @@ fn tree(out: &mut Exposition, log: &Log, published: &Published, figures: &Figure
         .is(figures.published);
 }
 
-/// Requests to the object store, by operation: what it bills.
+/// Requests to the object store, by operation, as the store bills them.
 #[cfg(feature = "bucket")]
 fn requests(out: &mut Exposition, requests: &Requests) {
     let mut show = |name, help, figure: fn(Counts) -> u64| {
@@ -80,11 +80,9 @@ fn requests(out: &mut Exposition, requests: &Requests) {
             family.with(&[("operation", operation.as_str())], figure(requests.of(operation)));
         }
     };
-    show("treehead_store_requests_total", "Requests to the object store, each try on its own.", |c| {
-        c.requests
-    });
+    show("treehead_store_requests_total", "Requests to the object store, including retries.", |c| c.requests);
     show("treehead_store_errors_total", "Requests that failed.", |c| c.errors);
-    show("treehead_store_unclear_total", "Failed requests that may have been done.", |c| c.unclear);
+    show("treehead_store_unclear_total", "Failed writes that may have taken effect.", |c| c.unclear);
     show("treehead_store_sent_bytes_total", "Bytes of the bodies sent.", |c| c.sent);
     show("treehead_store_received_bytes_total", "Bytes of the bodies received.", |c| c.received);
     show("treehead_store_milliseconds_total", "Time until the answers were complete.", |c| {
@@ -92,7 +90,7 @@ fn requests(out: &mut Exposition, requests: &Requests) {
     });
     let mut classes = out.counter(
         "treehead_store_requests_within_total",
-        "Requests that took at most so many milliseconds, those of all smaller bounds included.",
+        "Requests that took at most `ms` milliseconds, including those of all smaller bounds.",
     );
     for operation in Operation::ALL {
         let mut within = 0;
@@ -104,19 +102,19 @@ fn requests(out: &mut Exposition, requests: &Requests) {
     }
 }
 
-/// The lease: who appends, by this server's own clock.
+/// The lease, by this server's own clock.
 #[cfg(feature = "bucket")]
 fn lease(out: &mut Exposition, state: &LeaseState) {
     let left = state.held_until.map(|until| until.saturating_duration_since(Instant::now()).as_millis());
     out.gauge(
         "treehead_lease_left_milliseconds",
-        "Time until this server's lease runs out unless it is renewed; 0 without it.",
+        "Time until this server's lease expires unless renewed; 0 if it does not hold the lease.",
     )
     .is(left.unwrap_or_default());
-    out.gauge("treehead_lease_term", "Number of the present holder: one more with each that takes over.")
+    out.gauge("treehead_lease_term", "Number of the current holder, which grows by one with each takeover.")
         .is(state.term);
-    out.counter("treehead_lease_errors_total", "Requests about the lease that failed.").is(state.errors);
-    out.gauge("treehead_lease_failing", "Whether the last request about the lease failed.")
+    out.counter("treehead_lease_errors_total", "Failed requests for the lease.").is(state.errors);
+    out.gauge("treehead_lease_failing", "Whether the last request for the lease failed.")
         .is(state.error.is_some());
 }
 

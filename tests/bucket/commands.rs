@@ -1,4 +1,4 @@
-//! The commands about stores.
+//! Commands for stores: `store-check` and `store-policy`.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -34,7 +34,7 @@ pub fn the_policy_keeps_batches_from_being_deleted() -> Outcome {
         Ok(store) => store,
         Err(why) => return ignored(&why, REQUIRED),
     };
-    // A bucket of its own: a policy stays.
+    // Use a separate bucket, because the policy remains.
     let store = Store { bucket: format!("{}-rules", store.bucket), ..store };
     store.create_bucket();
     let log = store.client("log");
@@ -67,22 +67,24 @@ pub fn partial_tiles_expire_and_nothing_else_does() -> Outcome {
     let log = store.client("log");
     let rules: serde_json::Value = serde_json::from_slice(&rules_of(&store, "--lifecycle"))?;
     let xml = lifecycle_in_xml(&rules);
-    // S3 wants a checksum with this one request.
-    let Some(md5) = md5_in_base64(&xml) else { return ignored("openssl is not there", REQUIRED) };
+    // S3 requires a checksum with this request.
+    let Some(md5) = md5_in_base64(&xml) else { return ignored("openssl is not installed", REQUIRED) };
     let (status, said) = log.administer(&[("lifecycle", "")], vec![("content-md5", md5)], xml.as_bytes())?;
     if status == 501 {
-        return ignored("the store knows no lifecycle rules", REQUIRED);
+        return ignored("the store has no lifecycle rules", REQUIRED);
     }
     assert!(matches!(status, 200 | 204), "{status} {}", String::from_utf8_lossy(&said));
     let partial = Headers { tagging: Some("treehead=partial"), ..Headers::default() };
     log.put("tile/0/000.p/1", b"x", &partial)?;
     log.put("tile/0/000", b"x", &Headers::default())?;
     log.put("batch/0", b"x", &partial)?;
-    // Where `tests/bucket/ceph/start` made a day two seconds long; elsewhere a test can't wait.
+    // `tests/bucket/ceph/start` makes a day two seconds long. A test can't wait for other stores.
     let begun = Instant::now();
     while log.get("tile/0/000.p/1", 9)?.is_some() {
         if begun.elapsed() > Duration::from_secs(40) {
-            return Ok(Completion::ignored_with("the rules were taken; days are too long to wait here"));
+            return Ok(Completion::ignored_with(
+                "the store accepted the rules; its days are too long to wait for",
+            ));
         }
         std::thread::sleep(Duration::from_millis(500));
     }
@@ -96,13 +98,13 @@ pub fn partial_tiles_expire_and_nothing_else_does() -> Outcome {
 fn rules_of(store: &Store, which: &str) -> Vec<u8> {
     let url = format!("s3://{}/log", store.bucket);
     let mut command = Command::new(env!("CARGO_BIN_EXE_treehead"));
-    // The tested stores know no keys for the conditions of writes.
+    // The tested stores' policies don't know the keys for conditional writes.
     let output =
         command.args(["store-policy", &url, which, "--deletions-only", "--partial-days", "2"]).output();
     output.expect("the program runs").stdout
 }
 
-/// The rules as the request has them; `aws s3api` makes the same of the JSON.
+/// The rules in the request's XML, which `aws s3api` also makes from the JSON.
 fn lifecycle_in_xml(rules: &serde_json::Value) -> String {
     let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let rules = rules["Rules"].as_array().expect("a list").iter().map(|rule| {

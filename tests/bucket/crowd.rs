@@ -1,4 +1,4 @@
-//! Senders and readers around the servers of a log, as processes see them: over HTTP.
+//! Senders and readers of a log's servers, over HTTP.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,12 +14,12 @@ use crate::random::Random;
 /// Pause after a refusal.
 const PAUSE: Duration = Duration::from_millis(30);
 
-/// Senders and readers, until `ends` is set.
+/// Senders and readers, which run until `ends` is set.
 pub struct Crowd<'a> {
     pub promises: &'a Promises,
     pub servers: &'a [SocketAddr],
     pub ends: &'a AtomicBool,
-    /// Answers to senders other than an index.
+    /// Number of answers to senders without an index.
     pub refused: AtomicU64,
 }
 
@@ -28,8 +28,8 @@ impl<'a> Crowd<'a> {
         Self { promises, servers, ends, refused: AtomicU64::new(0) }
     }
 
-    /// Sends entries, one after the other, to the server that it prefers or to whoever takes them. Each is sent until it is
-    /// acknowledged.
+    /// Sends entries one after the other, to the server that it prefers or to any other that accepts them. Repeats each
+    /// until it is acknowledged.
     pub fn send(&self, name: &str, prefers: usize, seed: u64) {
         let (mut random, mut count) = (Random(seed), 0_u64);
         while !self.ends.load(Ordering::SeqCst) {
@@ -58,7 +58,7 @@ impl<'a> Crowd<'a> {
         index.is_some()
     }
 
-    /// Reads the head of a server, again and again.
+    /// Reads the head of a server repeatedly.
     pub fn watch_server(&self, server: SocketAddr) {
         while !self.ends.load(Ordering::SeqCst) {
             self.look_at(server);
@@ -66,8 +66,8 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Reads the head of a server, and returns its size. Answers to two threads may overtake each other, so each of them is
-    /// a reader of its own.
+    /// Reads the head of a server and returns its size. Answers to two threads may overtake each other, so each thread
+    /// counts as a separate reader.
     pub fn look_at(&self, server: SocketAddr) -> Option<u64> {
         let (_, note) = request(server, "GET /checkpoint", b"").filter(|(status, _)| *status == 200)?;
         let reader = std::thread::current().id();
@@ -76,7 +76,8 @@ impl<'a> Crowd<'a> {
         )
     }
 
-    /// Reads the head in the bucket again and again, as readers without a server do, who then find its tiles.
+    /// Reads the head in the bucket repeatedly, like a reader without a server, and checks that all its tiles are
+    /// there.
     pub fn watch_bucket(&self, objects: &dyn Objects) {
         while !self.ends.load(Ordering::SeqCst) {
             let head = |key| objects.get(key, 100_000).expect("the store works");
@@ -94,7 +95,8 @@ impl<'a> Crowd<'a> {
         }
     }
 
-    /// Has all entries acknowledged that were sent, and one more. Returns false if nobody takes them in time.
+    /// Sends all unacknowledged entries and one more until they are acknowledged. Returns false if no server accepts
+    /// them in time.
     pub fn send_left(&self, until: Instant) -> bool {
         let last = b"the last one".to_vec();
         self.promises.send(&last);
@@ -109,8 +111,8 @@ impl<'a> Crowd<'a> {
         left.is_empty()
     }
 
-    /// Waits until all servers show a head of at least this size, or the same head if nothing is sent any more. Returns the
-    /// time that it took.
+    /// Waits until all servers show a head of at least this size and, once sending has stopped, the same head. Returns
+    /// the time that it took.
     pub fn converge(&self, size: u64) -> Duration {
         let begun = Instant::now();
         loop {
@@ -121,7 +123,7 @@ impl<'a> Crowd<'a> {
             if least >= Some(size) && (least == most || !is_quiet) {
                 return begun.elapsed();
             }
-            assert!(begun.elapsed() < PATIENCE, "the servers do not come to one head of {size}: {sizes:?}");
+            assert!(begun.elapsed() < PATIENCE, "the servers do not agree on one head of {size}: {sizes:?}");
             std::thread::sleep(PAUSE);
         }
     }

@@ -1,4 +1,4 @@
-//! Three servers of one log, and cuts of the network between them and the store.
+//! Three servers of one log, whose network to the store is cut.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,9 +21,9 @@ use crate::settings;
 use crate::store::store;
 
 pub const SERVERS: [&str; 3] = ["a", "b", "c"];
-/// Cuts of `cargo test`. By hand, `TREEHEAD_TEST_CUTS=60`.
+/// Number of cuts in `cargo test`. By hand, use `TREEHEAD_TEST_CUTS=60`.
 const CUTS: u64 = 4;
-/// Entries before the first cut: more than a bundle has.
+/// Number of entries before the first cut: more than a bundle holds.
 const ENTRIES: u64 = 300;
 
 /// The network between servers and the store.
@@ -34,7 +34,7 @@ pub trait Network {
     fn heal(&mut self);
 }
 
-/// Proxies, one before each server, that refuse or are silent by turns.
+/// Proxies, one for each server, that alternate between refusing connections and dropping traffic.
 struct Proxies(Vec<Proxy>, Link);
 
 impl Network for Proxies {
@@ -67,21 +67,21 @@ pub fn three_servers_outlive_cuts_of_their_network() -> Outcome {
     Ok(Completion::Completed)
 }
 
-/// The cuts of one test.
+/// One test with a series of cuts.
 pub struct Trial<'a> {
     world: &'a World,
     addresses: &'a [SocketAddr],
     promises: Promises,
-    /// Whom the next cut hits.
+    /// Chooses the servers that the next cut hits.
     pub hits: fn(u64, &mut Random) -> Vec<bool>,
 }
 
-/// The longest times that something took.
+/// The longest times of all cuts.
 #[derive(Debug, Default)]
 struct Longest {
-    /// From a cut of some servers until another one acknowledged an entry.
+    /// From a cut until another server acknowledged an entry.
     take_over: Duration,
-    /// From the end of a cut until all servers showed one head over what was sent after it.
+    /// From the end of a cut until all servers showed one head over the entries sent after it.
     one_head: Duration,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Trial<'a> {
         Self { world, addresses, promises: Promises::new(world.key()), hits: one_some_and_all }
     }
 
-    /// Cuts the network again and again while entries are sent, and judges the log.
+    /// Cuts the network repeatedly while entries are sent, then judges the log.
     pub fn run(&self, mut servers: Vec<Server>, network: &mut dyn Network) {
         let (seed, ends) = (settings::seed().unwrap_or_else(settings::fresh_seed), AtomicBool::new(false));
         let cuts = settings::number("TREEHEAD_TEST_CUTS", CUTS);
@@ -100,7 +100,7 @@ impl<'a> Trial<'a> {
         }
         let crowd = Crowd::new(&self.promises, self.addresses, &ends);
         self.fill(&crowd);
-        // Those that stand by follow.
+        // Wait until the standbys have followed.
         for server in &mut servers {
             server.wait("it has the first bundle", |server| {
                 server.get("/tile/entries/000").is_some_and(|(status, _)| status == 200)
@@ -122,7 +122,7 @@ impl<'a> Trial<'a> {
             }
             drop(end);
         });
-        assert!(crowd.send_left(Instant::now() + PATIENCE), "nobody takes entries");
+        assert!(crowd.send_left(Instant::now() + PATIENCE), "no server accepts entries");
         crowd.converge(0);
         for server in servers {
             check(&server.end(Signal::TERM));
@@ -131,7 +131,7 @@ impl<'a> Trial<'a> {
         println!("{} appends acknowledged, longest {longest:?}, {found:?}", self.promises.acknowledged());
     }
 
-    /// Appends more than a bundle, so that there is something to read.
+    /// Appends more entries than a bundle holds, so that there is a full bundle to read.
     fn fill(&self, crowd: &Crowd<'_>) {
         let next = AtomicU64::new(0);
         std::thread::scope(|scope| {
@@ -170,16 +170,16 @@ impl<'a> Trial<'a> {
         network.cut(cut);
         let begun = Instant::now();
         let of = |cut_off: bool| self.addresses.iter().zip(cut).filter(move |(_, cut)| **cut == cut_off);
-        // 1. Another one takes over.
+        // 1. Another server takes over.
         let mut others = of(false).map(|(server, _)| server).cycle().peekable();
         if others.peek().is_some() {
             while !others.next().is_some_and(|server| crowd.send_to(*server, entry.as_bytes(), "sequenced")) {
-                assert!(begun.elapsed() < PATIENCE, "nobody takes over");
+                assert!(begun.elapsed() < PATIENCE, "no server takes over");
                 std::thread::sleep(Duration::from_millis(20));
             }
             longest.take_over = longest.take_over.max(begun.elapsed());
         }
-        // 2. Reads go on from what the servers have, for some time.
+        // 2. For a while, the cut servers still answer reads from what they have.
         let time = Duration::from_millis(1_500 + random.below(2_500));
         while begun.elapsed() < time {
             for (server, _) in of(true) {
@@ -191,12 +191,12 @@ impl<'a> Trial<'a> {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        // 3. After the cut, all come to one head over what is sent then.
+        // 3. After the cut, all servers agree on one head over the entries sent then.
         network.heal();
         let healed = Instant::now();
         let mut servers = self.addresses.iter().cycle();
         while !crowd.send_to(*servers.next().expect("endless"), entry.as_bytes(), "published") {
-            assert!(healed.elapsed() < PATIENCE, "nobody takes entries after a cut");
+            assert!(healed.elapsed() < PATIENCE, "no server accepts entries after a cut");
             std::thread::sleep(Duration::from_millis(20));
         }
         crowd.converge(self.promises.indices()[entry.as_bytes()] + 1);
@@ -204,7 +204,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// One of three servers, two, and all of them.
+/// Chooses one, two or all of the three servers, in turn.
 fn one_some_and_all(number: u64, random: &mut Random) -> Vec<bool> {
     let one = random.below(3);
     match number % 3 {
@@ -214,7 +214,7 @@ fn one_some_and_all(number: u64, random: &mut Random) -> Vec<bool> {
     }
 }
 
-/// Ends senders and readers, also when the test fails.
+/// Stops senders and readers, even if the test fails.
 struct EndsAtDrop<'a>(&'a AtomicBool);
 
 impl Drop for EndsAtDrop<'_> {

@@ -1,4 +1,4 @@
-//! `treehead export` into a bucket, and of a log in one.
+//! `treehead export` to a bucket, and from one.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::moving::with_log;
 use crate::needs::{Outcome, ignored};
 use crate::store::store;
 
-/// The answer's head, in lower case, as any reader gets it.
+/// The head of the store's answer to an anonymous reader, in lower case.
 fn head_of(world: &World, path: &str) -> String {
     let host = world.store.endpoint.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
@@ -69,7 +69,7 @@ pub fn an_export_in_a_bucket_is_served_by_the_store() -> Outcome {
     let [size, more, kept] = export("log", &url);
     assert_eq!((size, more, kept), (301, 2, written), "a tile and a bundle");
     check(301);
-    // A log that lives in a bucket, to another one and to a directory.
+    // Export a log that lives in a bucket to another bucket and to a directory.
     let (served, other) = (format!("{url}-served"), format!("{url}-other"));
     let (moved, said) = world.run(&["move", "log", &served]);
     assert!(moved, "{said}");

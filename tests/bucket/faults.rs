@@ -1,4 +1,4 @@
-//! The faults of a network and of a store, and the plan that says which request meets which one.
+//! Faults of a network and of a store, and the plan that assigns them to requests.
 
 use std::time::Duration;
 
@@ -8,44 +8,44 @@ use crate::wire::Message;
 /// The fate of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// It passes.
+    /// The request and its answer pass.
     None,
     /// The connection is cut before the store sees the request.
     RequestLost,
-    /// The connection is cut, and the store gets the request later.
+    /// The connection is cut, and the request reaches the store later.
     RequestLate,
-    /// The connection is cut within the request.
+    /// The connection is cut in the middle of the request.
     RequestCut,
-    /// Done, and the connection is cut before the answer.
+    /// The store carries out the request, but the connection is cut before the answer.
     AnswerLost,
-    /// Done, and the connection is cut within the answer.
+    /// The store carries out the request, but the connection is cut in the middle of the answer.
     AnswerCut,
-    /// Done, and the answer comes late, but not too late.
+    /// The answer comes late, but within the client's time limit.
     AnswerSlow,
-    /// Done, and the answer comes when nobody waits for it any more.
+    /// The store carries out the request, but the answer comes after the client's time limit.
     AnswerLate,
-    /// Done, and the answer comes in small pieces.
+    /// The answer comes in small pieces.
     Trickle,
-    /// Done twice; the answer is the second one.
+    /// The store gets the request twice, and the client gets the second answer.
     Twice,
-    /// Done, and done again later.
+    /// The store gets the request again later.
     AgainLater,
-    /// Not done, and answered with 500.
+    /// The request has no effect, and the answer is 500.
     Error,
-    /// Done, and answered with 500.
+    /// The store carries out the request, but the answer is 500.
     ErrorDone,
-    /// Not done, and answered with 503 `SlowDown`.
+    /// The request has no effect, and the answer is 503 `SlowDown`.
     Busy,
-    /// The same, with `Retry-After`.
+    /// Like `Busy`, with `Retry-After`.
     BusyFor,
-    /// Not done: the store says that the clock of the sender is wrong.
+    /// The request has no effect, and the answer says that the sender's clock is wrong.
     Clock,
-    /// An object that exists is not found, once.
+    /// The answer says that an existing object is missing.
     Missing,
 }
 
 impl Fault {
-    /// Every fault of a store that keeps its promises, in a network that does not.
+    /// Every fault that can occur with an honest store behind a faulty network.
     pub const HONEST: [Self; 15] = [
         Self::RequestLost,
         Self::RequestLate,
@@ -65,18 +65,18 @@ impl Fault {
     ];
 }
 
-/// Decides about each request. The same seed makes the same decisions, in the order in which requests come.
+/// Decides the fate of each request. The same seed gives the same sequence of decisions.
 pub struct Plan {
     pub random: Random,
-    /// Requests of a hundred that meet a fault.
+    /// Percentage of requests that meet a fault.
     pub percent: u64,
-    /// Requests of a hundred whose answers are lost, besides.
+    /// Percentage of further requests whose answers are lost.
     pub lost_percent: u64,
-    /// The faults that they meet.
+    /// The faults to choose from.
     pub faults: Vec<Fault>,
-    /// How long the client waits for an answer.
+    /// The client's time limit.
     pub timeout: Duration,
-    /// The longest time after which a late request comes.
+    /// Longest delay of a late request.
     pub latest: Duration,
 }
 
@@ -104,7 +104,7 @@ impl Plan {
         }
     }
 
-    /// A time up to the latest.
+    /// A random delay of a late request.
     pub fn pause(&mut self) -> Duration {
         let most = u64::try_from(self.latest.as_millis()).expect("short");
         Duration::from_millis(self.random.below(most.max(1)))

@@ -1,4 +1,4 @@
-//! A log in the store under test, and its servers: processes of the real program.
+//! A log in the store under test, and its servers, which are processes of the real program.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,10 +14,10 @@ use treehead::note::NoteKey;
 
 use crate::store::Store;
 
-/// Far longer than a lease.
+/// Time limit of a wait, far longer than a lease.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Time for one answer.
+/// Time limit of one answer.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// A log in the store under test, with a directory for each of its servers.
@@ -39,13 +39,13 @@ pub struct Server {
 impl World {
     pub fn new(store: Store, name: &str) -> Self {
         let world = Self::init(store, name);
-        // The lease stays as long as it is: a busy machine must not lose it between two renewals.
+        // Keep the default lease, so that a busy machine does not lose it between two renewals.
         world.set("linger_ms = 1000", "linger_ms = 50");
         world.add("b");
         world
     }
 
-    /// A log whose servers are quick: they often believe that they hold the lease when another one does.
+    /// A log with a short lease, so that servers often believe that they hold it when another one does.
     pub fn with_servers(store: Store, name: &str, servers: &[&str]) -> Self {
         let world = Self::init(store, name);
         world.set("linger_ms = 1000", "linger_ms = 20");
@@ -54,7 +54,7 @@ impl World {
         world
     }
 
-    /// No log yet.
+    /// A prefix without a log.
     pub fn empty(store: Store, name: &str) -> Self {
         let (dir, time) =
             (tempfile::tempdir().unwrap(), std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap());
@@ -87,12 +87,12 @@ impl World {
         }
     }
 
-    /// The key that the log's heads are checked with.
+    /// The key that verifies the log's heads.
     pub fn key(&self) -> NoteKey {
         NoteKey::parse(std::fs::read_to_string(self.path("a/log.vkey")).unwrap().trim_end()).unwrap()
     }
 
-    /// A client of the bucket, without any proxy.
+    /// A client of the bucket that bypasses the proxies.
     pub fn objects(&self) -> Arc<dyn Objects> {
         let prefix = self.url.strip_prefix(&format!("s3://{}/", self.store.bucket)).unwrap();
         let client = self.store.client(prefix);
@@ -110,7 +110,7 @@ impl World {
         command
     }
 
-    /// Runs a command to its end, and returns whether it succeeded, and all that it printed.
+    /// Runs a command to its end. Returns whether it succeeded, and its whole output.
     pub fn run(&self, arguments: &[&str]) -> (bool, String) {
         let output = self.command(arguments).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
@@ -123,8 +123,8 @@ impl World {
         server
     }
 
-    /// Starts a server at an address, whose requests go to this endpoint. `before` is the program that runs it, with its
-    /// arguments.
+    /// Starts a server at an address, with the store at this endpoint. `before` is a program that runs it, with its
+    /// arguments, such as `ip netns exec`.
     pub fn start(&self, name: &str, address: SocketAddr, endpoint: &str, before: &[&str]) -> Server {
         self.spawn(&[before, &[env!("CARGO_BIN_EXE_treehead"), "serve"]].concat(), name, address, endpoint)
     }
@@ -159,7 +159,7 @@ impl Server {
     /// Appends an entry and waits until it is published. Returns its index.
     pub fn add(&mut self, entry: &str) -> u64 {
         let mut index = None;
-        self.wait("an entry is taken", |server| {
+        self.wait("an entry is accepted", |server| {
             let Some((200, body)) = server.request("POST /add?wait=published", entry.as_bytes()) else {
                 return false;
             };
@@ -169,7 +169,7 @@ impl Server {
         index.expect("waited for")
     }
 
-    /// Size of the tree that it shows.
+    /// Size of the head that the server shows.
     pub fn size(&self) -> Option<u64> {
         self.get("/checkpoint")?.1.lines().nth(1)?.parse().ok()
     }
@@ -206,7 +206,7 @@ impl Server {
         }
     }
 
-    /// Everything that it said so far.
+    /// The server's output so far.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -245,7 +245,7 @@ pub fn request(address: SocketAddr, head: &str, body: &[u8]) -> Option<(u16, Str
     Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
 }
 
-/// Removes what a server may lose.
+/// Removes a server's cache.
 pub fn remove_cache(dir: &Path) {
     for name in ["sled", "sled.open", "index", "bundles"] {
         let path = dir.join(name);

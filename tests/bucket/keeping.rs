@@ -1,4 +1,4 @@
-//! Backups, restores and repairs of a log in a real bucket, and clients that ask the wrong server.
+//! Backups, restores and repairs of a log in a real bucket, and clients that ask a standby.
 
 use std::fs;
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ use crate::fleet::{Server, World};
 use crate::needs::{Outcome, ignored};
 use crate::store::{Store, store};
 
-/// A log of its own, or the end of the test where there is no store.
+/// Makes a log for the test, or ends the test if there is no store.
 macro_rules! world {
     ($name:literal) => {
         match store() {
@@ -24,7 +24,7 @@ macro_rules! world {
     };
 }
 
-/// Runs a command that has to succeed, and returns its JSON.
+/// Runs a command that must succeed, and returns its JSON.
 fn json(world: &World, arguments: &[&str]) -> Value {
     let output = world.command(arguments).arg("--json").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -32,7 +32,7 @@ fn json(world: &World, arguments: &[&str]) -> Value {
     serde_json::from_str(text.lines().last().unwrap_or_default()).expect("JSON")
 }
 
-/// Runs a command that has to fail, and returns what it printed.
+/// Runs a command that must fail, and returns its output.
 fn refused(world: &World, arguments: &[&str]) -> String {
     let (ok, text) = world.run(arguments);
     assert!(!ok, "{arguments:?}: {text}");
@@ -42,7 +42,7 @@ fn refused(world: &World, arguments: &[&str]) -> String {
 /// The log's objects.
 fn objects(store: &Store, url: &str) -> S3 {
     let client = store.client(url.strip_prefix(&format!("s3://{}/", store.bucket)).unwrap());
-    // Finds out how the store wants tags.
+    // Find out the form of tags that the store accepts.
     let extent = treehead::bucket::probe::Extent { rounds: 1, racers: 2, objects: 1 };
     treehead::bucket::probe::check_store(&client, extent).unwrap();
     client
@@ -52,7 +52,7 @@ fn keys(objects: &S3, prefix: &str) -> Vec<String> {
     objects.list(prefix, "", 1_000).unwrap().objects.into_iter().map(|listed| listed.key).collect()
 }
 
-/// A loss: its name, whether a source is needed besides the bucket, and how it comes about.
+/// A loss: its name, whether its repair needs a source, and a function that causes it.
 type Loss<'a> = (&'a str, bool, Box<dyn Fn() + 'a>);
 
 /// A server with these entries, one in each batch.
@@ -64,7 +64,7 @@ pub fn a_backup_of_a_served_log_makes_logs_in_directories_and_buckets() -> Outco
     let world = world!("backup");
     let mut server = world.serve("a");
     fill(&mut server, 0, 20);
-    // While entries come in. Each backup holds some head over what it has.
+    // Back up while entries are appended. Each backup has a head over its entries.
     let done = AtomicBool::new(false);
     let (first, second) = std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
@@ -93,13 +93,13 @@ pub fn a_backup_of_a_served_log_makes_logs_in_directories_and_buckets() -> Outco
     assert_eq!((size(&third), third["new_entries"].as_u64()), (last + 1, Some(last + 1 - size(&second))));
     let fourth = json(&world, &["backup", "a", "out", "--with-key"]);
     assert_eq!((fourth["segments_copied"].as_u64(), fourth["segments_kept"].as_u64()), (Some(0), Some(1)));
-    // A check of a backup is about the backup, although its settings name the bucket.
+    // `fsck` of a backup checks the backup, although its settings name the bucket.
     let (ok, said) = world.run(&["fsck", "out"]);
     assert!(ok && said.contains(&format!("tree size {}", last + 1)), "{said}");
-    // It does not say by itself where a log of it goes.
+    // A restore must be told where the log goes.
     let said = refused(&world, &["restore", "out", "c"]);
     assert!(said.contains("--to-directory") && !world.path("c").exists(), "{said}");
-    // A new prefix.
+    // Restore into a new prefix.
     let other = format!("{}-restored", world.url);
     let restored = json(&world, &["restore", "out", "c", "--store", &other]);
     assert_eq!((size(&restored), restored["has_key"].as_bool()), (last + 1, Some(true)));
@@ -110,13 +110,13 @@ pub fn a_backup_of_a_served_log_makes_logs_in_directories_and_buckets() -> Outco
         (Some(last + 1), 3, last + 1)
     );
     server.end(Signal::TERM);
-    // The bucket has more now.
+    // Refuse if the bucket has more than the backup.
     let said = refused(&world, &["restore", "out", "d", "--store", &other]);
     assert!(said.contains("is newer") && !world.path("d").exists(), "{said}");
-    // The bucket of the log itself has all of it.
+    // The log's own bucket has the whole backup already.
     let same = json(&world, &["restore", "out", "a"]);
     assert_eq!((same["batches_created"].as_u64(), same["tiles_written"].as_u64()), (Some(0), Some(0)));
-    // A directory.
+    // Restore into a directory.
     let restored = json(&world, &["restore", "out", "d", "--to-directory"]);
     assert_eq!(size(&restored), last + 1);
     let (ok, said) = world.run(&["fsck", "d"]);
@@ -126,7 +126,7 @@ pub fn a_backup_of_a_served_log_makes_logs_in_directories_and_buckets() -> Outco
     Ok(Completion::Completed)
 }
 
-pub fn every_kind_of_lost_object_is_made_again() -> Outcome {
+pub fn every_kind_of_lost_object_is_rebuilt() -> Outcome {
     let world = world!("repair");
     let mut server = world.serve("a");
     fill(&mut server, 0, 12);
@@ -196,13 +196,13 @@ pub fn every_kind_of_lost_object_is_made_again() -> Outcome {
             ["batches_created", "batches_replaced", "tiles_written"].map(|name| again[name].as_u64());
         assert_eq!((again["entries"].as_u64(), figures), (Some(size), [Some(0); 3]), "{what}");
     }
-    // A server without a cache, and one with the cache from before.
+    // A server without a cache, and one with its old cache.
     let mut server = world.serve("b");
     assert_eq!((server.size(), server.add("entry 7")), (Some(size), 7));
     server.end(Signal::TERM);
     let mut server = world.serve("a");
     assert_eq!((server.add("entry 299"), server.add("one more")), (299, size));
-    // Another log's directory, a server, another bucket.
+    // Repair from a server's URL, from its directory, and from another bucket.
     let url = format!("http://127.0.0.1:{}", server.address.port());
     lose_and_repair(&world, &bucket, &url);
     lose_and_repair(&world, &bucket, "a");
@@ -214,7 +214,7 @@ pub fn every_kind_of_lost_object_is_made_again() -> Outcome {
     Ok(Completion::Completed)
 }
 
-/// Loses the second batch and its bundles, and repairs it from the `b` server's directory with this source.
+/// Deletes the second batch and its bundles, and repairs the bucket in the directory `b` from this source.
 fn lose_and_repair(world: &World, bucket: &S3, from: &str) {
     bucket.delete(&keys(bucket, "batch/")[1]).unwrap();
     bucket.delete("tile/entries/000").unwrap();
@@ -235,10 +235,10 @@ pub fn a_bucket_that_was_rolled_back_gets_the_rest_of_a_backup() -> Outcome {
     json(&world, &["backup", "a", "out"]);
     let lost: Vec<String> = keys(&bucket, "batch/").split_off(6);
     lost.iter().for_each(|key| bucket.delete(key).unwrap());
-    // The end is gone, and the head that says so is still there.
+    // The last batches are gone, but the head that covers them is still there.
     let done = json(&world, &["restore", "out", "a"]);
     assert_eq!((done["entries_before"].as_u64(), done["batches_created"].as_u64()), (Some(6), Some(4)));
-    // The head is an older one as well: the cache knows more than the bucket.
+    // The head is an older one as well, so the cache covers more than the bucket.
     lost.iter().for_each(|key| bucket.delete(key).unwrap());
     bucket.put("checkpoint", &old.bytes, &Headers::default())?;
     let said = refused(&world, &["serve", "a", "--listen", "127.0.0.1:0"]);
@@ -247,7 +247,7 @@ pub fn a_bucket_that_was_rolled_back_gets_the_rest_of_a_backup() -> Outcome {
     let mut server = world.serve("a");
     assert_eq!((server.size(), server.add("entry 9"), server.add("more")), (Some(10), 9, 10));
     server.end(Signal::TERM);
-    // Never in place of a newer one, nor of another history.
+    // A restore never replaces a newer log or another history.
     let said = refused(&world, &["restore", "out", "a"]);
     assert!(said.contains("is newer"), "{said}");
     let more = keys(&bucket, "batch/").pop().unwrap();
@@ -260,8 +260,8 @@ pub fn a_bucket_that_was_rolled_back_gets_the_rest_of_a_backup() -> Outcome {
     Ok(Completion::Completed)
 }
 
-/// Two servers of a new log with these arguments of `init`, each with its address in its settings: the one that appends,
-/// and the one that stands by.
+/// Makes a log with these arguments of `init` and starts two servers, with their addresses in their settings. Returns
+/// the holder and the standby.
 fn pair(world: &World, arguments: &[&str]) -> (Server, Server) {
     let url = format!("{}-pair", world.url);
     let init =
@@ -281,7 +281,7 @@ fn pair(world: &World, arguments: &[&str]) -> (Server, Server) {
         }
     }
     let serve = |name: &str| {
-        // Nobody else takes a port that was just free.
+        // It is unlikely that another process takes the port in the meantime.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (path, port) = (world.path(name).join("treehead.toml"), address.port());
         let settings = fs::read_to_string(&path).unwrap();
@@ -300,7 +300,7 @@ fn pair(world: &World, arguments: &[&str]) -> (Server, Server) {
     (holder, standby)
 }
 
-pub fn a_publisher_that_asks_the_standby_publishes_all_the_same() -> Outcome {
+pub fn a_publisher_can_publish_through_the_standby() -> Outcome {
     let world = world!("clients");
     let (holder, mut standby) = pair(&world, &[]);
     let url = format!("http://127.0.0.1:{}", standby.address.port());
@@ -323,7 +323,7 @@ pub fn a_publisher_that_asks_the_standby_publishes_all_the_same() -> Outcome {
     assert_eq!(metric(&standby, "treehead_lease_left_milliseconds "), Some(0));
     assert_eq!(metric(&holder, "treehead_lease_term "), metric(&standby, "treehead_lease_term "));
     assert_eq!(metric(&holder, "treehead_lease_errors_total "), Some(0));
-    // The one that appends is killed: the standby, which still names it, takes over, and the client waits for that.
+    // Kill the holder. The standby, which still names it, takes over, and the client waits for that.
     holder.end(Signal::KILL);
     assert_eq!(publish("b.bin", "2.0.0")["index"], 1);
     standby.wait("it appends", |standby| standby.is("holder"));

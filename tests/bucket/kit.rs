@@ -1,4 +1,4 @@
-//! The client and the probe.
+//! The S3 client and the probe on a real store.
 
 use treehead::bucket::probe::{Extent, Verdict, check_store};
 use treehead::bucket::{
@@ -10,7 +10,7 @@ use crate::needs::{Outcome, ignored};
 use crate::store::store;
 use crate::tls_front::TlsFront;
 
-/// A prefix that no other run of the tests has.
+/// A prefix that no other test run uses.
 fn own_prefix(name: &str) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     format!("tests/{name}-{}", now.as_nanos())
@@ -93,7 +93,9 @@ pub fn refusals_of_a_real_store_are_understood() -> Outcome {
         other => panic!("not refused: {other:?}"),
     };
     let ask = |change: &dyn Fn(&mut crate::store::Store)| {
-        let client = store.client_with("x", change).expect("its settings are right");
+        let mut changed = store.clone();
+        change(&mut changed);
+        let client = changed.client("x");
         [
             refusal(client.get("k", 10).map(drop)),
             refusal(client.create("k", b"", &Headers::default()).map(drop)),
@@ -108,7 +110,7 @@ pub fn refusals_of_a_real_store_are_understood() -> Outcome {
     let late = treehead::bucket::S3::open_with(
         &format!("s3://{}/x", store.bucket).parse()?,
         &treehead::bucket::StoreOptions::default(),
-        &|name| store.variables().into_iter().find(|(set, _)| *set == name).map(|(_, value)| value),
+        &|name| store.variable(name),
         std::sync::Arc::new(|| treehead::clock::now() - 7_200),
     )?;
     assert_eq!(refusal(late.get("k", 10).map(drop)), Refusal::Clock);
@@ -133,7 +135,7 @@ pub fn a_store_behind_tls_takes_unsigned_payloads() -> Outcome {
         let own = (with_bundle, bundle.to_str().expect("UTF-8").to_owned());
         let variables = |name: &str| match name {
             "AWS_CA_BUNDLE" => own.0.then(|| own.1.clone()),
-            name => store.variables().into_iter().find(|(set, _)| *set == name).map(|(_, value)| value),
+            name => store.variable(name),
         };
         let address = format!("s3://{}/{}", store.bucket, own_prefix("tls")).parse().expect("an address");
         S3::open_with(&address, &options, &variables, treehead::clock::system())
@@ -146,7 +148,7 @@ pub fn a_store_behind_tls_takes_unsigned_payloads() -> Outcome {
         assert_eq!(client.get("a", 100)?.expect("it is there").tag, tag);
         client.delete("a")?;
     }
-    // Without the authority, nothing is sent, whatever the system trusts.
+    // Without the authority, the client sends nothing, whatever the system trusts.
     let error = match open(false, true) {
         Ok(client) => client.create("a", b"x", &Headers::default()).unwrap_err(),
         Err(error) => error,

@@ -1,5 +1,5 @@
-//! The bucket kit against a real object store, which `TREEHEAD_TEST_S3` names with its key and a bucket that exists or may
-//! be created: `http://KEY:SECRET@HOST:PORT/BUCKET`. Without it the tests are ignored, with that reason, and
+//! Tests of logs in a bucket on a real object store. `TREEHEAD_TEST_S3` names the store, its key and a bucket, which
+//! the tests create if needed: `http://KEY:SECRET@HOST:PORT/BUCKET`. Without it, the tests are ignored and say so;
 //! `TREEHEAD_REQUIRE_S3=1` makes that a failure. `tests/bucket/ceph/start` starts such a store.
 
 #![allow(clippy::unnecessary_wraps, reason = "tests that libtest-mimic runs have one type")]
@@ -7,6 +7,8 @@
 #[path = "../common/needs.rs"]
 #[macro_use]
 mod needs;
+#[path = "../common/object_store.rs"]
+mod object_store;
 
 mod commands;
 mod crowd;
@@ -40,7 +42,7 @@ mod witnesses;
 
 use std::process::ExitCode;
 
-/// Makes a missing store a failure.
+/// The variable that makes a missing store a failure.
 pub const REQUIRED: &str = "TREEHEAD_REQUIRE_S3";
 
 fn main() -> ExitCode {
@@ -52,8 +54,8 @@ fn main() -> ExitCode {
         exporting::an_export_in_a_bucket_is_served_by_the_store,
         keeping::a_backup_of_a_served_log_makes_logs_in_directories_and_buckets,
         keeping::a_bucket_that_was_rolled_back_gets_the_rest_of_a_backup,
-        keeping::a_publisher_that_asks_the_standby_publishes_all_the_same,
-        keeping::every_kind_of_lost_object_is_made_again,
+        keeping::a_publisher_can_publish_through_the_standby,
+        keeping::every_kind_of_lost_object_is_rebuilt,
         keeping::load_measures_the_server_that_appends,
         kit::the_probe_finds_a_store_that_keeps_its_promises,
         kit::objects_are_created_replaced_read_listed_and_deleted,

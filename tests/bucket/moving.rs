@@ -1,4 +1,4 @@
-//! `treehead move` and `treehead fsck` of a log in a bucket.
+//! `treehead move`, and `treehead fsck` of a log in a bucket.
 
 use libtest_mimic::Completion;
 use rustix::process::Signal;
@@ -9,7 +9,7 @@ use crate::fleet::World;
 use crate::needs::{Outcome, ignored};
 use crate::store::store;
 
-/// A log in the directory `log`, with these many entries.
+/// Makes a log in the directory `log` with this number of entries.
 pub fn with_log(world: &World, entries: usize) {
     let (made, said) = world.run(&["init", "log", "--origin", "log.example.com", "--profile", "opaque"]);
     assert!(made, "{said}");
@@ -51,12 +51,12 @@ pub fn a_log_moves_into_a_bucket_and_back() -> Outcome {
         settled.contains(&format!("store = \"{url}\""))
             && settled.contains("address = \"http://127.0.0.1:1\"")
     );
-    // Again: it is there.
+    // Repeat the command: the log is already there.
     let (moved, said) = world.run(&["move", "log", &url]);
     assert!(moved && said.contains("the log is in s3://"), "{said}");
     assert!(world.path("log/moved/journal").exists() && !world.path("log/journal").exists());
     assert!(fsck("log").contains("300 entries in"));
-    // A second server, with keys and settings alone.
+    // Add a second server with only keys and settings.
     std::fs::create_dir(world.path("b"))?;
     for file in [
         "treehead.toml",
@@ -71,14 +71,14 @@ pub fn a_log_moves_into_a_bucket_and_back() -> Outcome {
     }
     let mut server = world.serve("log");
     assert_eq!((server.add("entry 7"), server.add("in the bucket")), (7, 300));
-    // It is served.
+    // `move` refuses while a server appends.
     let (moved, said) = world.run(&["move", &url, "log"]);
     assert!(!moved && said.contains("lock"), "{said}");
     let (moved, said) = world.run(&["move", &url, "b"]);
     assert!(!moved && said.contains("a server appends to the log"), "{said}");
     server.end(Signal::TERM);
     let (moved, said) = world.run(&["move", &url, "log"]);
-    assert!(moved && said.contains("takes no entries any more"), "{said}");
+    assert!(moved && said.contains("no server can append to"), "{said}");
     assert_eq!(settings(&world), before, "as it was");
     let mut server = world.serve("log");
     assert_eq!((server.add("in the bucket"), server.add("back")), (300, 301));
@@ -86,14 +86,14 @@ pub fn a_log_moves_into_a_bucket_and_back() -> Outcome {
     assert!(fsck("log").contains("at tree size 302"));
     let (sound, said) = world.run(&["fsck", &url, "--policy", "log/endpoint.policy"]);
     assert!(sound && said.contains("sealed: the log was moved away"), "{said}");
-    // The other server refuses, and so does whoever would move there again.
+    // The other server refuses, and so does a second move into this bucket.
     let (served, said) = world.run(&["serve", "b", "--listen", "127.0.0.1:0"]);
     assert!(!served && said.contains("refused (log-moved)"), "{said}");
     let (moved, said) = world.run(&["move", &url, "b"]);
     assert!(!moved && said.contains("refused (log-moved)"), "{said}");
     let (moved, said) = world.run(&["move", "log", &url]);
     assert!(!moved && said.contains("refused (log-moved)"), "{said}");
-    // Readers go on.
+    // Readers still find the log.
     world.store.allow_reading();
     let path = url.strip_prefix("s3:/").unwrap();
     let (sound, said) =

@@ -1,4 +1,4 @@
-//! A cut of a real network: one server lives in a network namespace, whose link to the store goes down. Packets are lost, and
+//! Cuts a real network: one server runs in a network namespace whose link to the store goes down. Packets are lost, and
 //! connections neither end nor fail.
 
 use std::net::{SocketAddr, TcpListener};
@@ -14,8 +14,8 @@ use crate::needs::{Outcome, ignored};
 use crate::proxy::Proxy;
 use crate::store::store;
 
-/// The first server's namespace, with a link to the store and one to the senders. They are addresses for tests of networks
-/// (RFC 2544).
+/// The first server's namespace, with a link to the store and one to the senders. Its addresses are reserved for
+/// network tests (RFC 2544).
 struct Namespace {
     name: String,
     /// This machine's end of the link to the store.
@@ -27,7 +27,7 @@ const SENDERS: &str = "198.18.78.1";
 const SERVER: &str = "198.18.78.2";
 
 impl Namespace {
-    /// Makes it, or says why that is not possible.
+    /// Creates the namespace, or returns why that is not possible.
     fn new() -> Result<Self, String> {
         let name = format!("treehead-{}", std::process::id());
         let [link, senders] = ["s", "c"].map(|kind| format!("th{kind}{}", std::process::id()));
@@ -54,7 +54,7 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // Its links go with it.
+        // This deletes its links, too.
         let _ = run(&["netns", "delete", &self.name]);
     }
 }

@@ -1,4 +1,4 @@
-//! A slow and obvious judge of what is in a bucket: it reads all of it, and imports no code that writes it.
+//! A slow and simple judge of a bucket. It reads all objects and shares no code with the log that writes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use treehead::store::bucket::BucketFsck;
 
 use crate::promises::Promises;
 
-/// Larger than anything that the tests write.
+/// Size limit of an object, larger than anything that the tests write.
 const LIMIT: usize = 64 * 1024 * 1024;
 const WIDTH: usize = 256;
-/// Readers at once.
+/// Concurrent reads.
 const READERS: usize = 8;
 
-/// What was found in a bucket without faults.
+/// Counts of the objects in a correct bucket.
 #[derive(Debug, Default)]
 pub struct Found {
     pub batches: usize,
@@ -27,10 +27,10 @@ pub struct Found {
     pub tiles: usize,
 }
 
-/// Checks that a bucket has one chain, which keeps all promises, with all tiles.
+/// Checks that a bucket has one chain with all its tiles, and that it keeps all promises.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// Description of the first fault.
 pub fn judge(objects: &Arc<dyn Objects>, promises: &Promises) -> Result<Found, String> {
     let mut found = Found::default();
     let entries = read_chain(objects.as_ref(), &mut found)?;
@@ -59,11 +59,11 @@ pub fn judge(objects: &Arc<dyn Objects>, promises: &Promises) -> Result<Found, S
     let last = checkpoint::open(&published, std::slice::from_ref(promises.key()));
     let last = last.map_err(|e| e.to_string())?.get().size.get();
     ensure(last == entries.len() as u64, || format!("the last head is of {last} of {}", entries.len()))?;
-    // The tiles: those of each head are there, and all that are there are right.
+    // The tiles: each head has all of its tiles, and every tile in the bucket is right.
     let levels = levels(&leaves);
     let mut expected = BTreeSet::new();
     for head in &heads {
-        // Full tiles of a head are those of the later ones, too.
+        // Later heads share the full tiles of a head.
         let tiles = tiles_of(usize::try_from(head.size.get()).expect("checked"));
         expected.extend(tiles.into_iter().filter(|tile| head.size.get() == last || tile.contains(".p/")));
     }
@@ -80,7 +80,7 @@ pub fn judge(objects: &Arc<dyn Objects>, promises: &Promises) -> Result<Found, S
     Ok(found)
 }
 
-/// The log's own check agrees.
+/// Checks that the log's own fsck agrees.
 fn fsck(objects: &Arc<dyn Objects>, promises: &Promises, found: &Found) -> Result<(), String> {
     let origin = promises.key().name().clone().into();
     let keys = vec![promises.key().clone()];
@@ -102,7 +102,7 @@ fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(why()) }
 }
 
-/// Reads an object that has to be there.
+/// Reads an object that must exist.
 fn object(objects: &dyn Objects, key: &str) -> Result<Vec<u8>, String> {
     let object = objects.get(key, LIMIT).map_err(|e| e.to_string())?;
     Ok(object.ok_or_else(|| format!("{key} is missing"))?.bytes)
@@ -143,7 +143,7 @@ pub fn list(objects: &dyn Objects, prefix: &str) -> Result<BTreeSet<String>, Str
     }
 }
 
-/// Reads the entries of all batches, which have to follow each other from the empty tree on.
+/// Reads the entries of all batches, which must form one chain from the empty tree on.
 fn read_chain(objects: &dyn Objects, found: &mut Found) -> Result<Vec<Vec<u8>>, String> {
     let (mut entries, mut leaves, mut writers) = (Vec::<Vec<u8>>::new(), Vec::new(), BTreeSet::new());
     let mut roots = Roots::default();
@@ -173,7 +173,7 @@ fn read_chain(objects: &dyn Objects, found: &mut Found) -> Result<Vec<Vec<u8>>, 
     Ok(entries)
 }
 
-/// Roots by the definition of RFC 6962. Those of full subtrees that begin at a multiple of their size are kept.
+/// Computes roots by the definition in RFC 6962. Caches those of full, aligned subtrees.
 #[derive(Default)]
 struct Roots(BTreeMap<(usize, usize), Hash>);
 
@@ -233,7 +233,7 @@ fn path(index: usize) -> String {
     if index < 1_000 { format!("{index:03}") } else { format!("x{:03}/{:03}", index / 1_000, index % 1_000) }
 }
 
-/// The right bytes of a tile or bundle; `None` if the log has none of this name.
+/// The right bytes of a tile or bundle; `None` if the log has no tile with this key.
 fn tile(key: &str, levels: &[Vec<Hash>], entries: &[Vec<u8>]) -> Option<Vec<u8>> {
     let (level, place) = key.strip_prefix("tile/")?.split_once('/')?;
     let (place, width) = match place.split_once(".p/") {

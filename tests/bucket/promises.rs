@@ -1,4 +1,4 @@
-//! What servers promised while the test ran: indices of entries, and heads.
+//! The promises that servers made during a test: indices of entries, and heads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -7,7 +7,7 @@ use treehead::checkpoint::policy::Policy;
 use treehead::checkpoint::{self, Checkpoint};
 use treehead::note::{Note, NoteKey};
 
-/// The promises so far. Those that contradict each other fail the test at once.
+/// The promises so far. A contradiction fails the test at once.
 pub struct Promises {
     key: NoteKey,
     quorum: Option<Quorum>,
@@ -25,21 +25,21 @@ pub struct Quorum {
 struct Kept {
     /// Indices of acknowledged entries.
     indices: BTreeMap<Vec<u8>, u64>,
-    /// Everything that was sent. The log may have any of it, and nothing else.
+    /// All entries that were sent. The log may have any of them, and no others.
     sent: BTreeSet<Vec<u8>>,
     /// The last head of each source.
     last: BTreeMap<String, Checkpoint>,
     /// All heads.
     heads: BTreeMap<u64, Checkpoint>,
     acknowledged: u64,
-    /// Times that a source showed another head than before.
+    /// How many times a source showed a new head.
     seen: u64,
     /// Cosignatures of each witness.
     cosignatures: BTreeMap<String, u64>,
 }
 
 impl Kept {
-    /// Adds a head, which has to be the only one of its size.
+    /// Adds a head, which must be the only one of its size.
     fn add(&mut self, source: &str, head: &Checkpoint) {
         let same = self.heads.entry(head.size.get()).or_insert_with(|| head.clone());
         assert!(same == head, "two heads of {}: {same:?}, and {head:?} at {source}", head.size);
@@ -47,12 +47,12 @@ impl Kept {
 }
 
 impl Promises {
-    /// Of a log with this key.
+    /// The promises of a log with this key.
     pub fn new(key: NoteKey) -> Self {
         Self { key, quorum: None, kept: Mutex::default() }
     }
 
-    /// Of a log with witnesses: every head that anybody is shown has its quorum.
+    /// The promises of a log with witnesses: every published head has a quorum.
     pub fn with_quorum(self, quorum: Quorum) -> Self {
         Self { quorum: Some(quorum), ..self }
     }
@@ -65,7 +65,7 @@ impl Promises {
         self.kept().sent.insert(entry.to_vec());
     }
 
-    /// A server acknowledged an entry.
+    /// Records that a server acknowledged an entry.
     pub fn acknowledge(&self, entry: &[u8], index: u64) {
         let mut kept = self.kept();
         kept.acknowledged += 1;
@@ -74,7 +74,8 @@ impl Promises {
         assert!(before.is_none_or(|before| before == index), "{text} is at {before:?}, and at {index}");
     }
 
-    /// A source, which never goes back, showed a head. Returns its size, and whether it is new there.
+    /// Records that a source showed a head, which must not be smaller than the last one. Returns its size, and whether
+    /// this source shows it for the first time.
     pub fn show(&self, source: &str, note: &[u8]) -> (u64, bool) {
         if let Some(Quorum { keys, policy }) = &self.quorum {
             let text = || String::from_utf8_lossy(note);
@@ -86,8 +87,8 @@ impl Promises {
         self.sign(source, note)
     }
 
-    /// A source, which never goes back, has a head that the log signed; it may lack its quorum. Returns its size, and whether
-    /// it is new there.
+    /// Records that a source has a signed head, which must not be smaller than its last one and may lack a quorum.
+    /// Returns its size, and whether this source has it for the first time.
     pub fn sign(&self, source: &str, note: &[u8]) -> (u64, bool) {
         let opened = checkpoint::open(note, std::slice::from_ref(&self.key));
         let opened =
@@ -106,7 +107,7 @@ impl Promises {
         (size, is_new)
     }
 
-    /// A witness cosigned a head of the log.
+    /// Records that a witness cosigned a head of the log.
     pub fn cosign(&self, witness: &str, note: Note) {
         let quorum = self.quorum.as_ref().expect("the log has witnesses");
         let text = note.to_string();
@@ -126,7 +127,7 @@ impl Promises {
         kept.indices.keys().nth(place).cloned()
     }
 
-    /// Entries that nobody acknowledged.
+    /// Entries that no server has acknowledged.
     pub fn open(&self) -> Vec<Vec<u8>> {
         let kept = self.kept();
         kept.sent.iter().filter(|entry| !kept.indices.contains_key(*entry)).cloned().collect()
@@ -144,12 +145,12 @@ impl Promises {
         self.kept().heads.values().cloned().collect()
     }
 
-    /// The number of acknowledgements, with those of entries that were there already.
+    /// Number of acknowledgements, including those of duplicates.
     pub fn acknowledged(&self) -> u64 {
         self.kept().acknowledged
     }
 
-    /// The number of heads that were shown, counted at each source.
+    /// Number of new heads shown, counted separately for each source.
     pub fn seen(&self) -> u64 {
         self.kept().seen
     }
@@ -158,7 +159,7 @@ impl Promises {
         self.quorum.is_some()
     }
 
-    /// The number of cosignatures of each witness.
+    /// Number of cosignatures by witness.
     pub fn cosignatures(&self) -> BTreeMap<String, u64> {
         self.kept().cosignatures.clone()
     }

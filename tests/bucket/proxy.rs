@@ -1,7 +1,7 @@
-//! A proxy before the store that makes faults by a plan, and that can be cut off.
+//! A proxy in front of the store. It injects faults by a plan, and can cut the connection to the store.
 //!
-//! Requests and answers pass byte for byte. The client signs the host that it connects to, which is the proxy, and stores
-//! verify the signature over the header `Host` as it came, so nothing has to be signed again.
+//! It forwards requests and answers byte for byte. The client signs the proxy's address as the host, and stores verify
+//! the signature over the received `Host` header, so the proxy need not sign anything.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -13,19 +13,19 @@ use std::time::{Duration, Instant};
 use crate::faults::{Fault, Plan};
 use crate::wire::Message;
 
-/// Longer than any store needs for an answer.
+/// Time limit of the store's answer, longer than any store needs.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Time between two looks at a switch.
+/// Interval between checks of a switch.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The state of the network before the store.
+/// The state of the network in front of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
     /// Requests pass.
     Up,
-    /// Connections are refused, and those that were open are cut.
+    /// New connections are refused, and open ones are cut.
     Refused,
-    /// Nothing is answered, and no connection ends.
+    /// The network drops all packets: nothing is answered, and no connection ends.
     Silent,
 }
 
@@ -41,26 +41,26 @@ struct Shared {
     plan: Mutex<Plan>,
     link: Mutex<Link>,
     stop: AtomicBool,
-    /// Connections of clients that are open.
+    /// Open connections of clients.
     clients: Mutex<Vec<TcpStream>>,
     counts: Mutex<BTreeMap<Fault, u64>>,
-    /// Requests that the store gets later.
+    /// Number of delayed requests that the store has not received yet.
     late: AtomicUsize,
-    /// The lease as only this proxy's client sees it, and the number of its versions.
+    /// A lease that only this proxy's client sees, and the number of its versions.
     lease: Option<Mutex<(u64, Vec<u8>)>>,
     look: OnceLock<Box<Look>>,
 }
 
-/// Looks at a request that was answered, and at the answer, also where the client does not get it.
+/// Sees each answered request and its answer, even if the client does not get the answer.
 type Look = dyn Fn(&Message, &Message) + Send + Sync;
 
 impl Proxy {
-    /// Starts a proxy on loopback before the store at `http://HOST:PORT`.
+    /// Starts a proxy on loopback for the store at `http://HOST:PORT`.
     pub fn before(endpoint: &str, plan: Plan) -> Self {
         Self::start("127.0.0.1:0", endpoint, plan, false)
     }
 
-    /// The same, with a lease of its own: its client always holds it.
+    /// Like [`before`](Self::before), with a lease of its own, which its client always holds.
     pub fn with_own_lease(endpoint: &str, plan: Plan) -> Self {
         Self::start("127.0.0.1:0", endpoint, plan, true)
     }
@@ -98,7 +98,7 @@ impl Proxy {
         Self { url: format!("http://{address}"), shared }
     }
 
-    /// Has `look` see all answers, before anybody connects.
+    /// Makes `look` see all answers. Call it before anybody connects.
     pub fn looking(self, look: impl Fn(&Message, &Message) + Send + Sync + 'static) -> Self {
         assert!(self.shared.look.set(Box::new(look)).is_ok(), "one looks");
         self
@@ -109,7 +109,7 @@ impl Proxy {
         change(&mut lock(&self.shared.plan));
     }
 
-    /// Cuts the network, or heals it.
+    /// Cuts or restores the network.
     pub fn set_link(&self, link: Link) {
         *lock(&self.shared.link) = link;
         if link == Link::Refused {
@@ -117,12 +117,12 @@ impl Proxy {
         }
     }
 
-    /// The faults so far.
+    /// Counts of the faults so far.
     pub fn counts(&self) -> BTreeMap<Fault, u64> {
         lock(&self.shared.counts).clone()
     }
 
-    /// Waits until no request is under way that nobody waits for.
+    /// Waits until the store has received all delayed requests.
     pub fn drain(&self) {
         let until = Instant::now() + PATIENCE;
         while self.shared.late.load(Ordering::SeqCst) > 0 {
@@ -136,7 +136,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         self.shared.cut_clients();
-        // The thread that accepts wakes up.
+        // Wake the accepting thread.
         let _ = TcpStream::connect(self.shared.address);
     }
 }
@@ -145,7 +145,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no panic while it is held")
 }
 
-/// The end of a connection: nothing more can be said on it.
+/// The error that closes a connection.
 fn cut<T>() -> io::Result<T> {
     Err(io::ErrorKind::ConnectionAborted.into())
 }
@@ -157,7 +157,7 @@ impl Shared {
         }
     }
 
-    /// Waits while the network is silent. An error if the connection is cut.
+    /// Waits while the network is silent. Returns an error if the connection is cut.
     fn pass_link(&self) -> io::Result<()> {
         let mut was_silent = false;
         loop {
@@ -166,7 +166,7 @@ impl Shared {
                 return cut();
             }
             if link == Link::Up {
-                // What was under way in a dead network is lost.
+                // Packets sent into a silent network are lost.
                 return if was_silent { cut() } else { Ok(()) };
             }
             was_silent = true;
@@ -177,7 +177,7 @@ impl Shared {
     fn serve(self: &Arc<Self>, mut client: TcpStream) {
         let (Ok(clone), Ok(())) = (client.try_clone(), client.set_nodelay(true)) else { return };
         lock(&self.clients).push(clone);
-        // The end of a connection is a fault that the client sees, whatever made it.
+        // The client sees only that the connection ends, whatever the cause.
         let _ = self.pass_requests(&mut client);
         let _ = client.shutdown(Shutdown::Both);
         let peer = client.peer_addr().ok();
@@ -217,7 +217,7 @@ impl Shared {
         }
     }
 
-    /// The answer to a request that meets a fault.
+    /// The answer to a request with this fate.
     fn answer(
         self: &Arc<Self>,
         request: &Message,
@@ -276,7 +276,7 @@ impl Shared {
         Ok(engine)
     }
 
-    /// Asks the store, on the connection that there is.
+    /// Sends a request to the store, on the existing connection if there is one.
     fn ask(&self, request: &Message, engine: &mut Option<TcpStream>) -> io::Result<Message> {
         if let Some(answer) = self.ask_own_lease(request) {
             return Ok(answer);
@@ -290,7 +290,7 @@ impl Shared {
         Ok(answer)
     }
 
-    /// The request comes again, or only then, when nobody waits for its answer.
+    /// Sends the request later, when nobody waits for its answer.
     fn send_later(self: &Arc<Self>, request: Message, pause: Duration) {
         self.late.fetch_add(1, Ordering::SeqCst);
         let shared = self.clone();
@@ -301,7 +301,7 @@ impl Shared {
         });
     }
 
-    /// The answer about the lease of its own, as a store with conditions gives it.
+    /// Answers a request for the proxy's own lease like a store with conditional writes.
     fn ask_own_lease(&self, request: &Message) -> Option<Message> {
         let lease = self.lease.as_ref().filter(|_| request.path().ends_with("/lease"))?;
         let (version, content) = &mut *lock(lease);
@@ -326,7 +326,7 @@ impl Shared {
     }
 }
 
-/// An error as stores write it.
+/// An error in S3's format.
 fn error(status: &str, code: &str, headers: &[(&str, &str)]) -> Message {
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>made by the test</Message></Error>"

@@ -1,4 +1,4 @@
-//! Two servers race for one log on a real store, while they are killed, paused and told lies by their network.
+//! Two servers race for one log on a real store, while they are killed and paused and their network is faulty.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -24,9 +24,9 @@ use crate::settings;
 use crate::store::{Store, store};
 use crate::witnesses::Witnesses;
 
-/// Requests of a hundred that meet a fault, besides the three whose answers are lost.
+/// Percentage of requests that meet a fault, in addition to the 3 % whose answers are lost.
 const PERCENT: u64 = 4;
-/// Length of a race of `cargo test`. By hand, `TREEHEAD_TEST_RACE_SECONDS=600`.
+/// Length of a race in `cargo test`. By hand, use `TREEHEAD_TEST_RACE_SECONDS=600`.
 const SECONDS: u64 = 20;
 const SENDERS: usize = 4;
 const SERVERS: [&str; 2] = ["a", "b"];
@@ -84,14 +84,14 @@ struct Race<'a> {
     kind: Kind,
 }
 
-/// The blows that servers took, and what they said.
+/// Counts of the kills, pauses and starts, and the servers' output.
 #[derive(Default)]
 struct Blows {
     kills: u64,
     lost_caches: u64,
     stops: u64,
     ends: u64,
-    /// Starts that failed, because the network did.
+    /// Starts that failed because of the network.
     failed_starts: u64,
     said: String,
 }
@@ -115,7 +115,7 @@ impl<'a> Race<'a> {
     fn new(world: &'a World, seed: u64, kind: Kind, witnesses: Option<&Witnesses>) -> Self {
         let endpoint = &world.store.endpoint;
         let mut faults = Fault::HONEST.to_vec();
-        // The program waits 15 s for an answer: too long for a short race.
+        // The program waits 15 s for an answer, which is too long for a short race.
         faults.retain(|fault| *fault != Fault::AnswerLate);
         let plan = |number| Plan {
             random: Random(seed + number),
@@ -184,7 +184,8 @@ impl<'a> Race<'a> {
         counts
     }
 
-    /// Starts the servers. The first head of a log with witnesses, which `init` signed, has no quorum: waits for one that has.
+    /// Starts the servers. In a log with witnesses, the first head, which `init` signed, has no quorum; waits for a head
+    /// that has one.
     fn start_all(&self) -> Vec<Server> {
         let mut servers: Vec<Server> = (0..SERVERS.len()).map(|number| self.start(number)).collect();
         if self.kind.witnessed {
@@ -250,17 +251,17 @@ impl<'a> Race<'a> {
         servers
     }
 
-    /// Starts a server in the place of one that ends.
+    /// Replaces a server that has ended with a new one.
     fn replace(&self, number: usize, server: &mut Server, blows: &mut Blows) {
         server.wait_end();
         blows.said += &server.said();
         check(&server.said());
-        // Until it serves, only answers are lost: a start has hundreds of requests, and any refusal ends it.
+        // Until the server serves, lose only answers: a start sends hundreds of requests, and any refusal ends it.
         self.proxies[number].change(|plan| plan.percent = 0);
         *server = self.start(number);
     }
 
-    /// Without faults, the servers take what is left, and come to one head.
+    /// Without faults, the servers accept the remaining entries and agree on one head.
     fn finish(&self, mut servers: Vec<Server>, crowd: &Crowd<'_>, blows: &mut Blows) {
         self.proxies.iter().for_each(|proxy| proxy.change(|plan| (plan.percent, plan.lost_percent) = (0, 0)));
         for (number, server) in servers.iter_mut().enumerate() {
@@ -270,16 +271,16 @@ impl<'a> Race<'a> {
             server.wait("it serves", |server| server.get("/healthz").is_some());
         }
         let is_taken = crowd.send_left(Instant::now() + PATIENCE);
-        assert!(is_taken, "nobody takes entries:\n{}\n{}", servers[0].said(), servers[1].said());
+        assert!(is_taken, "no server accepts entries:\n{}\n{}", servers[0].said(), servers[1].said());
         self.proxies.iter().for_each(Proxy::drain);
         if self.kind.own_leases {
-            // Nothing tells an idle server that it does not hold the lease, but its next batch does.
+            // An idle server with its own lease learns only from its next batch that it was overtaken.
             for address in &self.addresses {
                 let entry = format!("the last one at {address}").into_bytes();
                 self.promises.send(&entry);
                 let until = Instant::now() + PATIENCE;
                 while !crowd.send_to(*address, &entry, "published") {
-                    assert!(Instant::now() < until, "{address} takes no entries");
+                    assert!(Instant::now() < until, "{address} accepts no entries");
                 }
             }
         } else {
@@ -293,7 +294,7 @@ impl<'a> Race<'a> {
     }
 }
 
-/// No server believes that the log is damaged, and none panics.
+/// Checks that no server reported damage or panicked.
 pub fn check(said: &str) {
     for word in ["panicked", "rolled back", "damage", "fork", "is missing", "lies"] {
         let line = said.lines().find(|line| line.contains(word));

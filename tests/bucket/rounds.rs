@@ -1,5 +1,5 @@
-//! Rounds of faults: one to three servers in this process append to one log, each behind a proxy that loses, delays, doubles and
-//! refuses its requests. Then, without faults, the oracle judges what they left in the bucket.
+//! Rounds of faults. One to three servers in this process append to one log, each behind a proxy that loses, delays,
+//! repeats and refuses its requests. Then, without faults, the oracle judges the bucket.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,23 +29,23 @@ use crate::settings;
 use crate::store::{Store, store};
 
 const ORIGIN: &str = "log.example.com/rounds";
-/// Rounds of `cargo test`. By hand, `TREEHEAD_TEST_ROUNDS=300`.
+/// Number of rounds in `cargo test`. By hand, use `TREEHEAD_TEST_ROUNDS=300`.
 const ROUNDS: u64 = 12;
-/// How long servers work with faults.
+/// Length of a round's part with faults.
 const TIME: Duration = Duration::from_millis(1_500);
-/// How long their clients wait for one answer, and how long they try.
+/// Time limits of the servers' clients: for one answer, and for all retries.
 const TIMEOUT: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_millis(800);
-/// Senders of each server.
+/// Number of senders for each server.
 const SENDERS: u64 = 3;
-/// Rounds at once: they mostly wait.
+/// Number of concurrent rounds, which mostly wait.
 const AT_ONCE: u64 = 4;
 
 fn signer() -> NoteSigner {
     NoteSigner::from_seed(KeyName::new(ORIGIN).expect("a name"), SignatureType::Ed25519, &[7; 32])
 }
 
-/// A round, decided by its seed.
+/// One round, determined by its seed.
 struct Round<'a> {
     store: &'a Store,
     tags: TagStyle,
@@ -53,10 +53,10 @@ struct Round<'a> {
     prefix: String,
     servers: u64,
     percent: u64,
-    /// Without a lease, all servers always try to append.
+    /// Length of the lease. If `None`, all servers always try to append.
     lease_seconds: Option<u32>,
     linger: Duration,
-    /// The store sometimes does not find what it has: then servers may call it damaged.
+    /// True if the store sometimes fails to find an existing object, so that servers may report damage.
     may_miss: bool,
     direct: Arc<dyn Objects>,
     promises: Promises,
@@ -140,7 +140,7 @@ pub fn the_judge_finds_what_is_wrong() -> Outcome {
         objects.put(key, &whole, &Headers::default())?;
     }
     judge(objects, promises)?;
-    // A head that is off the chain.
+    // A head that does not match the chain.
     let log = LogSigner::from(signer());
     let size = TreeSize::new(found.entries as u64 + 1).expect("small");
     let fork = log.sign(&Checkpoint::new(log.origin().clone(), size, Hash::digest(b"fork")), 1).to_string();
@@ -190,7 +190,7 @@ impl<'a> Round<'a> {
         totals.lives += lives;
     }
 
-    /// Makes a log and lets its servers work. Returns their proxies, and how often they started.
+    /// Makes a log and runs its servers. Returns their proxies, and the number of starts.
     fn play(&self) -> (Vec<Proxy>, u64) {
         let log = LogSigner::from(signer());
         let empty = Checkpoint::new(log.origin().clone(), TreeSize::ZERO, Hash::EMPTY_ROOT);
@@ -209,7 +209,7 @@ impl<'a> Round<'a> {
                 })
                 .collect();
             let ended: Vec<bool> = servers.into_iter().map(|server| server.join().is_ok()).collect();
-            // Late requests may come while the last server starts.
+            // Let late requests arrive while the last server starts.
             if ended.iter().all(|ok| *ok) {
                 self.finish(&dirs[0]);
                 proxies.iter().for_each(Proxy::drain);
@@ -229,7 +229,7 @@ impl<'a> Round<'a> {
         Proxy::before(&self.store.endpoint, plan)
     }
 
-    /// The options of a server whose requests go to this endpoint, by this clock.
+    /// The options of a server with this client.
     fn options(&self, objects: Arc<dyn Objects>) -> BucketOptions {
         let mut open = OpenOptions::new(ORIGIN);
         open.log_key = Some(signer().public().clone());
@@ -247,7 +247,7 @@ impl<'a> Round<'a> {
         })
     }
 
-    /// Runs a server until the time is over. It ends and starts again, as it comes.
+    /// Runs a server until the time is up, and restarts it at random.
     fn serve(&self, number: u64, proxy: &Proxy, dir: &TempDir, until: Instant, lives: &AtomicU64) {
         let mut random = Random(self.seed.wrapping_mul(97) + number);
         let late = Arc::new(AtomicU64::new(0));
@@ -270,16 +270,14 @@ impl<'a> Round<'a> {
         options.endpoint = Some(endpoint.to_owned());
         (options.timeout, options.patience, options.connect_timeout) = (TIMEOUT, PATIENCE, TIMEOUT);
         let address: Address = format!("s3://{}/{}", self.store.bucket, self.prefix).parse().expect("one");
-        let variables = |name: &str| {
-            self.store.variables().into_iter().find(|(set, _)| *set == name).map(|(_, value)| value)
-        };
+        let variables = |name: &str| self.store.variable(name);
         let clock = Arc::new(move || treehead::clock::now() - late.load(Ordering::SeqCst));
         let client = S3::open_with(&address, &options, &variables, clock).expect("its settings are right");
         client.use_tag_style(self.tags);
         Arc::new(client)
     }
 
-    /// Only what the bucket or its network did may be wrong, never the log.
+    /// Fails the test unless the bucket or its network can cause this error.
     fn check(&self, error: &StoreError) {
         let is_honest = match error {
             StoreError::Chain(error) => !error.is_damage() || self.may_miss,
@@ -290,7 +288,7 @@ impl<'a> Round<'a> {
         assert!(is_honest, "{error}");
     }
 
-    /// One life of a server, with senders who append until it ends.
+    /// Runs a server once, with senders that append until it ends.
     fn live(&self, number: u64, sequencer: &Sequencer, proxy: &Proxy, late: &AtomicU64, random: &mut Random) {
         let (ends, again) = (AtomicBool::new(false), Mutex::new(Vec::new()));
         std::thread::scope(|scope| {
@@ -312,16 +310,16 @@ impl<'a> Round<'a> {
             let pause = |random: &mut Random| std::thread::sleep(Duration::from_millis(random.below(350)));
             pause(random);
             if random.one_in(4) {
-                // The machine's clock goes wrong: the store refuses its signatures.
+                // The machine's clock jumps, so the store refuses its signatures.
                 late.store(3 * 3_600, Ordering::SeqCst);
                 pause(random);
                 late.store(0, Ordering::SeqCst);
             }
             if random.one_in(2) {
-                // A crash, as the bucket sees it.
+                // To the bucket, this looks like a crash.
                 proxy.set_link(Link::Refused);
             }
-            // Refused, or published at last: both are an end in good order.
+            // The shutdown may publish the last entries or fail to; both are clean ends.
             let _ = sequencer.shut_down();
             ends.store(true, Ordering::SeqCst);
         });
@@ -335,7 +333,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Appends entries until the server ends, some of them again.
+    /// Appends entries until the server ends, and repeats some of them.
     fn append(
         &self,
         sequencer: &Sequencer,
@@ -388,7 +386,7 @@ impl<'a> Round<'a> {
         outcome.results.iter().all(Result::is_ok)
     }
 
-    /// Watches the head in the bucket, as a reader without a server does.
+    /// Watches the head in the bucket, like a reader without a server.
     fn watch(&self, done: &AtomicBool) {
         while !done.load(Ordering::SeqCst) {
             let head = self.direct.get("checkpoint", 10_000).expect("the store works").expect("it is there");
@@ -402,12 +400,12 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// A server without faults appends what is left, and signs.
+    /// Without faults, a server appends the remaining entries and signs.
     fn finish(&self, dir: &TempDir) {
         let until = Instant::now() + Duration::from_secs(20);
         let sequencer = self.start(dir, self.direct.clone()).unwrap_or_else(|error| panic!("{error}"));
         let mut left = self.promises.open();
-        // Some are there already.
+        // Also repeat some acknowledged entries.
         left.extend((0..20).filter_map(|at| self.promises.any_acknowledged(at)));
         left.push(b"the last one".to_vec());
         for entries in left.chunks(100) {
@@ -419,7 +417,7 @@ impl<'a> Round<'a> {
         sequencer.shut_down().expect("it ends in good order");
     }
 
-    /// Objects that are truly gone are noticed, and tiles can be made again.
+    /// Deletes an object, and checks that the log notices it and that fsck can rewrite tiles.
     fn remove_something(&self, found: &Found) {
         let objects = &self.direct;
         let fsck = |repair| {

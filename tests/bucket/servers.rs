@@ -1,4 +1,4 @@
-//! `treehead serve` on a bucket: two servers of one log, and readers without any.
+//! `treehead serve` on a bucket: two servers of one log, and readers without a server.
 
 use libtest_mimic::Completion;
 use rustix::process::Signal;
@@ -8,7 +8,7 @@ use crate::fleet::{Server, World, remove_cache};
 use crate::needs::{Outcome, ignored};
 use crate::store::store;
 
-/// The server that appends, and the one that stands by.
+/// Returns the holder, then the standby.
 pub fn by_role(mut a: Server, mut b: Server) -> (Server, Server) {
     a.wait("it has a role", |a| a.is("holder") || a.is("standby"));
     if a.is("standby") {
@@ -19,7 +19,7 @@ pub fn by_role(mut a: Server, mut b: Server) -> (Server, Server) {
     (a, b)
 }
 
-/// A log of its own, or the end of the test where there is no store.
+/// Makes a log for the test, or ends the test if there is no store.
 macro_rules! world {
     ($name:literal) => {
         match store() {
@@ -36,14 +36,14 @@ pub fn a_standby_takes_over_from_a_server_that_is_killed_or_stopped() -> Outcome
     b.wait("the standby shows them", |b| b.size() == Some(2));
     let (status, body) = b.request("POST /add", b"three").unwrap();
     assert!(status == 503 && body.contains("\"code\":\"standby\""), "{status} {body}");
-    // Killed: nothing is given up, the lease runs out.
+    // A killed server does not release the lease, which expires.
     let dir = a.dir.clone();
     drop(a);
     assert_eq!((b.add("two"), b.add("three")), (1, 2));
-    // Back again, it stands by, with the cache that it left.
+    // Restarted with its old cache, it stands by.
     let mut a = world.serve(&dir);
     a.wait("it follows", |a| a.is("standby") && a.size() == Some(3));
-    // Stopped properly, a server gives the lease up.
+    // A server that shuts down cleanly releases the lease.
     let said = b.end(Signal::TERM);
     assert!(said.contains("stopped; everything accepted is durable and published"), "{said}");
     assert_eq!(a.add("four"), 3);
@@ -69,7 +69,7 @@ pub fn readers_need_no_server() -> Outcome {
     let world = world!("readers");
     let mut server = world.serve("a");
     for at in 0..300_u64 {
-        // Some in one batch, some alone.
+        // Append some entries together, some alone.
         if at % 50 == 0 {
             assert_eq!(server.add(&format!("entry {at}")), at);
         } else {
@@ -79,7 +79,7 @@ pub fn readers_need_no_server() -> Outcome {
     let last = server.add("the last one");
     server.end(Signal::TERM);
     world.store.allow_reading();
-    // As any tool that reads tlog-tiles over HTTP would.
+    // Like any tool that reads tlog-tiles over HTTP.
     let path = world.url.strip_prefix("s3:/").unwrap();
     let url = format!("{}{path}", world.store.endpoint);
     let (ok, text) = world.run(&["fsck", &url, "--policy", "a/endpoint.policy"]);

@@ -1,4 +1,4 @@
-//! HTTP/1.1 messages as they are on the wire: read whole, and passed on byte for byte.
+//! Raw HTTP/1.1 messages, read completely and forwarded byte for byte.
 
 use std::io::{self, Read as _};
 use std::net::TcpStream;
@@ -6,16 +6,16 @@ use std::net::TcpStream;
 /// Longest head of a message.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
-/// A request or an answer, byte for byte.
+/// The bytes of a request or an answer.
 #[derive(Debug, Clone)]
 pub struct Message {
     pub bytes: Vec<u8>,
-    /// Length of everything before the body.
+    /// Length of the part before the body.
     pub head: usize,
 }
 
 impl Message {
-    /// Reads a request. `None` if the connection ends before it.
+    /// Reads a request. `None` if the connection ends first.
     pub fn request(stream: &mut TcpStream) -> io::Result<Option<Self>> {
         let Some(mut message) = Self::head(stream)? else { return Ok(None) };
         let length = message.header("content-length").map_or(Ok(0), str::parse);
@@ -46,7 +46,7 @@ impl Message {
         Ok(message)
     }
 
-    /// An answer of the proxy's own.
+    /// An answer that the proxy makes itself.
     pub fn own_answer(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
         let mut head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n", body.len());
         headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));

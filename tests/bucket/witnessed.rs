@@ -1,5 +1,5 @@
-//! A log with witnesses in a bucket: two servers, of which the one that appends ends at the worst moments, and a bucket that is
-//! rolled back while every cache is lost.
+//! A log with witnesses in a bucket: two servers, whose holder ends at the worst moments, and a bucket that is rolled
+//! back while every cache is lost.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,12 +18,12 @@ use crate::servers::by_role;
 use crate::store::store;
 use crate::toy_witness::ToyWitness;
 
-/// A log with three witnesses, of which two have to agree.
+/// A log with three witnesses and a quorum of two.
 struct Witnessed {
     world: World,
     witnesses: Vec<ToyWitness>,
     keys: Vec<NoteKey>,
-    /// The file of what endpoints trust.
+    /// The endpoints' policy.
     policy: Policy,
     objects: Arc<dyn Objects>,
 }
@@ -57,7 +57,7 @@ impl Witnessed {
         self.world.serve(name)
     }
 
-    /// Two witnesses take requests and answer none, unless they only say what they saw.
+    /// Makes two witnesses answer only requests for the last head that they saw.
     fn silence(&self) {
         for witness in &self.witnesses[1..] {
             witness.lie(|asked| (!asked.is_post).then_some(asked.honest));
@@ -78,7 +78,7 @@ impl Witnessed {
         opened.get().size.get()
     }
 
-    /// Checks that whatever a server shows has its quorum. Returns the size of it.
+    /// Checks that the head that a server shows has its quorum. Returns its size.
     fn shown(&self, server: &Server) -> Option<u64> {
         let (status, note) = server.get("/checkpoint")?;
         if status != 200 {
@@ -94,7 +94,7 @@ impl Witnessed {
     }
 }
 
-/// A log of its own, or the end of the test where there is no store.
+/// Makes a log for the test, or ends the test if there is no store.
 macro_rules! witnessed {
     ($name:literal) => {
         match store() {
@@ -107,7 +107,7 @@ macro_rules! witnessed {
 pub fn a_server_that_takes_over_asks_the_witnesses_and_finishes_what_was_signed() -> Outcome {
     let log = witnessed!("witnessed");
     let (mut a, mut b) = (log.serve("a"), log.serve("b"));
-    // The head of the empty tree is of the time before there were witnesses.
+    // `init` signed the head of the empty tree before the log had witnesses.
     for server in [&mut a, &mut b] {
         server.wait("it shows a head with its quorum", |server| log.shown(server) == Some(0));
     }
@@ -116,7 +116,7 @@ pub fn a_server_that_takes_over_asks_the_witnesses_and_finishes_what_was_signed(
         (a, b) = by_role(a, b);
         assert_eq!(a.add(&format!("{round} before")), size);
         log.wait_shown(&mut b, size + 1);
-        // Signed, and without its quorum.
+        // A head is signed but has no quorum.
         log.silence();
         let (status, body) =
             a.request("POST /add?wait=sequenced", format!("{round} signed").as_bytes()).unwrap();
@@ -124,13 +124,13 @@ pub fn a_server_that_takes_over_asks_the_witnesses_and_finishes_what_was_signed(
         a.wait("it is signed", |_| log.size_of("checkpoint.signed") == size + 2);
         std::thread::sleep(Duration::from_millis(300));
         for server in [&a, &b] {
-            assert_eq!(log.shown(server), Some(size + 1), "nobody is shown what has no quorum");
+            assert_eq!(log.shown(server), Some(size + 1), "no server shows a head without a quorum");
         }
         assert_eq!(log.size_of("checkpoint"), size + 1);
         let dir = a.dir.clone();
         a.end(Signal::KILL);
         log.be_honest();
-        // The other one takes over, and what was signed before it did is published first.
+        // The other server takes over, and first publishes the head that was signed before.
         log.wait_shown(&mut b, size + 2);
         assert_eq!(b.add(&format!("{round} signed")), size + 1, "a duplicate");
         assert_eq!(b.add(&format!("{round} after")), size + 2);
@@ -144,7 +144,7 @@ pub fn a_server_that_takes_over_asks_the_witnesses_and_finishes_what_was_signed(
     }
     let heads: Vec<u64> = log.witnesses[0].released().iter().map(|head| head.size.get()).collect();
     assert!(heads.is_sorted(), "{heads:?}");
-    // Endpoints and monitors want the quorum, too: from the servers, and from the bucket alone.
+    // Endpoints and monitors require the quorum, from the servers and from the bucket alone.
     let policy = "witnessed.policy";
     for server in [&a, &b] {
         let url = format!("http://{}", server.address);
@@ -197,7 +197,7 @@ pub fn a_bucket_that_was_rolled_back_is_found_by_the_witnesses() -> Outcome {
     (3..6).for_each(|at| assert_eq!(a.add(&format!("entry {at}")), at));
     log.wait_shown(&mut a, 6);
     a.end(Signal::TERM);
-    // A backup of the bucket is restored: the last batches are gone, and the heads are old ones.
+    // Restore an old state of the bucket: the last batches are gone, and the heads are old.
     let new = heads.map(|key| log.object(key).unwrap());
     let batches = log.objects.list("batch/", "", 1_000).unwrap().objects;
     let lost: Vec<(String, Vec<u8>)> = batches
@@ -212,12 +212,12 @@ pub fn a_bucket_that_was_rolled_back_is_found_by_the_witnesses() -> Outcome {
     // A server with its cache does not even start.
     let (ok, text) = log.world.run(&["serve", "a", "--listen", "127.0.0.1:0"]);
     assert!(!ok && text.contains("rolled back"), "{text}");
-    // Without caches, the witnesses know.
+    // Without caches, the witnesses reveal the rollback.
     remove_cache(&log.world.path("a"));
     let (mut a, mut b) = (log.serve("a"), log.serve("b"));
     let refuses = |server: &Server| {
         server.request("POST /add", b"another history").is_some_and(|(status, body)| {
-            assert!(status >= 500, "it takes entries: {body}");
+            assert!(status >= 500, "it accepts entries: {body}");
             body.contains("\"rolled-back\"")
         })
     };
@@ -226,7 +226,7 @@ pub fn a_bucket_that_was_rolled_back_is_found_by_the_witnesses() -> Outcome {
         assert!(Instant::now() < until, "no server says that the log was rolled back");
         std::thread::sleep(Duration::from_millis(50));
     }
-    // Whoever holds the lease says so, and nobody signs or appends anything.
+    // The holder reports the rollback, and no server signs or appends anything.
     std::thread::sleep(Duration::from_secs(2));
     assert!(refuses(&a) || refuses(&b));
     assert_eq!(heads.map(|key| log.object(key).unwrap()), old);
@@ -235,7 +235,7 @@ pub fn a_bucket_that_was_rolled_back_is_found_by_the_witnesses() -> Outcome {
     b.signal(Signal::TERM);
     a.wait_end();
     b.wait_end();
-    // The objects come back, and the log goes on.
+    // Restore the objects: the log resumes.
     lost.iter().for_each(|(key, bytes)| put(key, bytes));
     heads.iter().zip(&new).for_each(|(key, bytes)| put(key, bytes));
     let mut a = log.serve("a");

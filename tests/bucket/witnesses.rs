@@ -1,5 +1,5 @@
-//! The witnesses of a log: processes of the real program, each behind a proxy that makes faults and looks at every
-//! cosignature that passes.
+//! The witnesses of a log: processes of the real program, each behind a proxy that injects faults and records every
+//! cosignature.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -19,9 +19,9 @@ use crate::random::Random;
 use crate::wire::Message;
 
 const NAMES: [&str; 3] = ["w1", "w2", "w3"];
-/// The witnesses that have to agree.
+/// The quorum of witnesses.
 const QUORUM: usize = 2;
-/// Requests of a hundred that meet a fault, besides the three whose answers are lost.
+/// Percentage of requests that meet a fault, in addition to the 3 % whose answers are lost.
 const PERCENT: u64 = 4;
 
 /// The witnesses of a log that is served from `world`.
@@ -39,9 +39,9 @@ pub struct Witnesses {
 #[derive(Clone, Copy)]
 enum State {
     Up,
-    /// Killed, to be started again then.
+    /// Killed, and due to restart at this time.
     Killed(Instant),
-    /// Stopped, to go on then.
+    /// Stopped, and due to continue at this time.
     Stopped(Instant),
 }
 
@@ -104,7 +104,7 @@ impl Witnesses {
         self.promises.clone()
     }
 
-    /// Kills or stops a witness for some time, whatever the others do.
+    /// Kills or stops a witness for some time, independently of the others.
     pub fn strike(&mut self, random: &mut Random) {
         let number = usize::try_from(random.below(NAMES.len() as u64)).expect("few");
         let until = Instant::now() + Duration::from_millis(random.below(4_000));
@@ -123,7 +123,7 @@ impl Witnesses {
         }
     }
 
-    /// Brings back those whose time is over, or all of them.
+    /// Restarts or resumes the witnesses whose time has come, or all of them.
     pub fn bring_back(&mut self, world: &World, all: bool) {
         let now = Instant::now();
         for (number, (process, state)) in self.running.iter_mut().enumerate() {
@@ -139,7 +139,7 @@ impl Witnesses {
         }
     }
 
-    /// Without faults from now on, waits until all of them answer, and notes the last head of each.
+    /// Ends the faults, waits until all witnesses answer, and records the last head of each.
     pub fn finish(&mut self, world: &World) {
         self.bring_back(world, true);
         self.proxies.iter().for_each(|proxy| proxy.change(|plan| (plan.percent, plan.lost_percent) = (0, 0)));
@@ -148,7 +148,8 @@ impl Witnesses {
         }
     }
 
-    /// Notes what each of them remembers, perhaps of an answer that nobody got. Returns the number of their cosignatures.
+    /// Records the head that each witness remembers, which may come from a lost answer. Returns the number of their
+    /// cosignatures.
     pub fn remember(&self) {
         for (name, address) in NAMES.iter().zip(self.addresses) {
             let (status, body) = request(address, &format!("GET {}", self.path), b"").expect("it answers");
@@ -157,7 +158,7 @@ impl Witnesses {
         }
     }
 
-    /// Waits for requests that nobody waits for, and ends the processes.
+    /// Waits for delayed requests, and ends the processes.
     pub fn end(self) {
         self.proxies.iter().for_each(Proxy::drain);
         for (process, _) in self.running {

@@ -1,4 +1,4 @@
-//! Keys for an object store, from where every S3 tool takes them: the environment, a profile, a role.
+//! Credentials for an object store, from the sources of all S3 tools: the environment, a profile, a role.
 
 mod profile;
 mod role;
@@ -16,11 +16,11 @@ use super::Variables;
 use crate::clock::Clock;
 use crate::format::{FormatError, quote};
 
-/// Credentials of a role are replaced when they are valid for less than this, in seconds.
+/// A role's credentials are renewed when they remain valid for less than this, in seconds.
 const REFRESHED_BEFORE: u64 = 5 * 60;
-/// Pause after a failed refresh of credentials that are still valid, in seconds.
+/// Pause after a failed renewal of credentials that are still valid, in seconds.
 const REFRESH_PAUSE: u64 = 30;
-/// Longest key or token, in bytes. Session tokens have one or two KiB.
+/// Longest key or token, in bytes. Session tokens take one or two KiB.
 const MAX_BYTES: usize = 16 * 1024;
 
 /// An access key, its secret, and the token of a session.
@@ -37,13 +37,13 @@ impl Credentials {
     /// Credentials that don't expire.
     ///
     /// # Errors
-    /// [`FormatError`] for anything but printable ASCII. It quotes nothing.
+    /// [`FormatError`] unless all parts are printable ASCII. The error quotes nothing.
     pub fn new(access_key: &str, secret_key: &str, session_token: Option<&str>) -> Result<Self, FormatError> {
         let check = |what: &'static str, text: &str| {
             if (1..=MAX_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
                 return Ok(());
             }
-            let seen = format!("{} bytes with others among them, or none, or too many", text.len());
+            let seen = format!("{} bytes, some of them other characters, or too few or too many", text.len());
             Err(FormatError::malformed(what, "1 to 16384 characters of printable ASCII", seen))
         };
         check("an access key", access_key)?;
@@ -82,7 +82,7 @@ impl fmt::Debug for Credentials {
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
-    /// Nothing is set.
+    /// No source has credentials.
     #[error(
         "no credentials for the object store were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile of ~/.aws/credentials with AWS_PROFILE, or give this machine a role ({why})"
     )]
@@ -90,14 +90,14 @@ pub enum CredentialsError {
         /// Why there is no role.
         why: String,
     },
-    /// One of two variables or settings is missing.
+    /// One of two related variables or settings is missing.
     #[error("{place} has {has} but no {lacks}: give both or none")]
     Half {
         /// The environment, or a profile.
         place: String,
-        /// The one that is there.
+        /// The one that is set.
         has: &'static str,
-        /// The one that is not.
+        /// The one that is missing.
         lacks: &'static str,
     },
     /// A value or a file is malformed.
@@ -116,7 +116,7 @@ pub enum CredentialsError {
         /// The system's error.
         source: Arc<io::Error>,
     },
-    /// A profile that does not exist.
+    /// The profile does not exist.
     #[error("there is no profile {} in {}", quote(name), files)]
     NoProfile {
         /// Its name.
@@ -124,7 +124,7 @@ pub enum CredentialsError {
         /// The files that were read.
         files: String,
     },
-    /// A profile, or an environment, asks for what treehead can't do.
+    /// A profile or the environment has a setting that treehead does not support.
     #[error(
         "{place} sets {key}, which treehead does not support: get keys by other means, as with `aws configure export-credentials --format env`"
     )]
@@ -134,20 +134,20 @@ pub enum CredentialsError {
         /// The setting.
         key: String,
     },
-    /// The service that gives a role's credentials does not.
+    /// The service that provides a role's credentials failed.
     #[error("{url} gave no credentials: {detail}")]
     Role {
         /// The address asked.
         url: String,
-        /// The failure, in words.
+        /// Description of the failure.
         detail: String,
-        /// Set if a later try may succeed.
+        /// True if a retry may succeed.
         is_temporary: bool,
     },
 }
 
 impl CredentialsError {
-    /// Returns true if a later try may succeed with nothing changed.
+    /// Returns true if a retry may succeed without any change.
     #[must_use]
     pub const fn is_temporary(&self) -> bool {
         matches!(self, Self::Role { is_temporary: true, .. })
@@ -156,9 +156,9 @@ impl CredentialsError {
 
 /// The source of credentials.
 pub(super) enum Source {
-    /// They are known.
+    /// Credentials that don't change.
     Fixed(Arc<Credentials>),
-    /// They are fetched, and fetched again before they expire.
+    /// Credentials that are fetched, and renewed before they expire.
     Role { role: Box<Role>, current: Mutex<Current>, clock: Clock },
 }
 
@@ -166,12 +166,12 @@ pub(super) enum Source {
 #[derive(Default)]
 pub(super) struct Current {
     credentials: Option<Arc<Credentials>>,
-    /// No refresh before this time, in seconds after 1970.
+    /// Time of the next renewal at the earliest, in seconds after 1970.
     not_before: u64,
 }
 
 impl Source {
-    /// Finds the source in the order of Amazon's tools: environment, profile, role of the container, of the machine.
+    /// Finds the source, in the order of Amazon's tools: environment, profile, container role, machine role.
     ///
     /// # Errors
     /// [`CredentialsError`].
@@ -202,17 +202,17 @@ impl Source {
         Ok(Self::Role { role, current: Mutex::default(), clock })
     }
 
-    /// The credentials to sign with now.
+    /// The current credentials.
     ///
     /// # Errors
-    /// [`CredentialsError`] if a role has none that are valid.
+    /// [`CredentialsError`] if a role has no valid credentials.
     pub fn current(&self) -> Result<Arc<Credentials>, CredentialsError> {
         let (role, current, clock) = match self {
             Self::Fixed(credentials) => return Ok(credentials.clone()),
             Self::Role { role, current, clock } => (role, current, clock),
         };
         let now = clock();
-        // Others wait while one fetches: without credentials they can't do anything either.
+        // Other threads wait while one fetches: without credentials they can do nothing either.
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = current.credentials.clone() {
             let left = known.expires.map_or(u64::MAX, |expires| expires.saturating_sub(now));
@@ -233,7 +233,7 @@ impl Source {
         Ok(current.credentials.clone().expect("they were just fetched"))
     }
 
-    /// Forgets credentials that the store called expired. Returns true if there may be others.
+    /// Discards credentials that the store calls expired. Returns true if there may be others.
     pub fn forget(&self, expired: &Arc<Credentials>) -> bool {
         let Self::Role { current, .. } = self else { return false };
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -254,7 +254,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// Credentials of a key and its secret, if both are there.
+/// Credentials from a key and its secret; `None` if neither is set.
 fn both(
     place: &str,
     names: (&'static str, &'static str),

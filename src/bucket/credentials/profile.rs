@@ -21,7 +21,7 @@ use crate::format::{FormatError, cap, file_text};
 
 /// Largest file.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
-/// Settings by which a profile gets its keys elsewhere.
+/// Settings that make a profile get its keys from elsewhere.
 const UNSUPPORTED: [&str; 9] = [
     "role_arn",
     "credential_source",
@@ -36,14 +36,14 @@ const UNSUPPORTED: [&str; 9] = [
 
 type Settings = BTreeMap<String, Zeroizing<String>>;
 
-/// A profile of both files.
+/// A profile, merged from both files.
 pub(in crate::bucket) struct Profile {
     place: String,
     settings: Settings,
 }
 
 impl Profile {
-    /// Reads the profile that the environment names, or else `default`; `None` if that does not exist.
+    /// Reads the profile that the environment names, or else `default`. `None` if `default` does not exist.
     ///
     /// # Errors
     /// [`CredentialsError`] for a file that can't be read or parsed, and for a named profile that does not exist.
@@ -78,7 +78,7 @@ impl Profile {
         }
     }
 
-    /// A setting that is no secret.
+    /// The value of a setting that is not secret.
     pub fn setting(&self, key: &str) -> Option<&str> {
         self.settings.get(key).map(|value| value.as_str()).filter(|value| !value.is_empty())
     }
@@ -86,7 +86,7 @@ impl Profile {
     /// The profile's keys; `None` if it has none.
     ///
     /// # Errors
-    /// [`CredentialsError`] for half of them, or a profile whose keys come from elsewhere.
+    /// [`CredentialsError`] if one of the two keys is missing, or if the profile takes its keys from elsewhere.
     pub fn credentials(&self) -> Result<Option<Credentials>, CredentialsError> {
         if let Some(key) = UNSUPPORTED.into_iter().find(|key| self.settings.contains_key(*key)) {
             let place = self.place.clone();
@@ -98,7 +98,7 @@ impl Profile {
     }
 }
 
-/// The settings of a section; `None` if there is no file, unless it `must_be`, or no section.
+/// The settings of a section. `None` if there is no such section, or no such file unless it `must_be`.
 fn read_section(path: &Path, must_be: bool, section: &str) -> Result<Option<Settings>, CredentialsError> {
     let bytes = match read_plain(path) {
         Ok(bytes) => Zeroizing::new(bytes),
@@ -111,7 +111,7 @@ fn read_section(path: &Path, must_be: bool, section: &str) -> Result<Option<Sett
     parse(&bytes, section).map_err(|source| CredentialsError::Malformed { place: place(), source })
 }
 
-/// The settings of a section of a file. Errors quote nothing: any line may hold a secret.
+/// The settings of a section of a file. Errors quote nothing, because any line may hold a secret.
 fn parse(file: &[u8], section: &str) -> Result<Option<Settings>, FormatError> {
     const WHAT: &str = "a file of profiles";
     cap(WHAT, file.len(), MAX_FILE_BYTES)?;
@@ -119,7 +119,7 @@ fn parse(file: &[u8], section: &str) -> Result<Option<Settings>, FormatError> {
     let malformed = |at: usize, expected: &str, seen: &str| {
         Err(FormatError::malformed(WHAT, expected, seen).at_line(at + 1))
     };
-    // Outside the section, lines are not judged: other tools may understand them.
+    // Ignore lines outside the section, which may be meant for other tools.
     let (mut settings, mut is_within, mut has_empty) = (None::<Settings>, false, false);
     for (at, line) in text.lines().enumerate() {
         let bare = line.trim();
@@ -136,7 +136,7 @@ fn parse(file: &[u8], section: &str) -> Result<Option<Settings>, FormatError> {
             continue;
         }
         let Some(settings) = settings.as_mut().filter(|_| is_within) else { continue };
-        // Indented lines belong to the empty setting before them, as `s3 =` has them.
+        // Indented lines belong to the empty setting before them, such as `s3 =`.
         if line.starts_with([' ', '\t']) && has_empty {
             continue;
         }

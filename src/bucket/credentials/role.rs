@@ -1,4 +1,4 @@
-//! Credentials of a role, which the machine or the container's host gives out over HTTP.
+//! Credentials of a role, which the machine's or the container's host provides over HTTP.
 //!
 //! - AWS machines (IMDSv2): a token by `PUT /latest/api/token`, then the role's name, then its credentials.
 //! - Containers: one address, which `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` or `..._FULL_URI` names, with a token.
@@ -21,10 +21,10 @@ use crate::format::{FormatError, quote};
 const MACHINE: &str = "http://169.254.169.254";
 /// Address of the credentials service of containers on ECS.
 const CONTAINER: &str = "http://169.254.170.2";
-/// Hosts that may be asked without TLS, as Amazon's tools have it: this machine, and those of ECS and EKS.
+/// Hosts that may be asked without TLS, as in Amazon's tools: this machine, and the hosts of ECS and EKS.
 const PLAIN_HOSTS: [&str; 6] =
     ["127.0.0.1", "[::1]", "localhost", "169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"];
-/// The service is on the same machine: longer than that, there is none.
+/// Time limit of a request. The service is on the same machine, so a longer silence means that there is none.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Requested lifetime of a token of the machine's service, in seconds.
@@ -32,7 +32,7 @@ const TOKEN_SECONDS: &str = "300";
 /// Largest answer.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// A role, and how to ask for its credentials.
+/// A role and the service that provides its credentials.
 pub(in crate::bucket) struct Role {
     agent: Agent,
     place: Place,
@@ -46,7 +46,7 @@ enum Place {
 /// The value of the `Authorization` header.
 enum Token {
     Text(Zeroizing<String>),
-    /// Its content changes, so it is read each time.
+    /// A file, read on each request because its content changes.
     File(PathBuf),
 }
 
@@ -80,7 +80,7 @@ impl Role {
         Ok(Self { agent, place })
     }
 
-    /// Asks for credentials.
+    /// Fetches credentials.
     pub fn fetch(&self) -> Result<Credentials, CredentialsError> {
         match &self.place {
             Place::Container { url, token } => {
@@ -90,7 +90,7 @@ impl Role {
                 parse(url, &body)
             }
             Place::Machine { base, is_given } => self.fetch_of_machine(base).map_err(|error| match error {
-                // On machines that are not in AWS, nobody answers there.
+                // On machines outside AWS, nothing answers at this address.
                 CredentialsError::Role { detail, is_temporary: true, .. } if !is_given => {
                     CredentialsError::Missing { why: format!("{base}: {detail}") }
                 }
@@ -116,7 +116,7 @@ impl Role {
         parse(&url, &self.ask(&url, token, false)?)
     }
 
-    /// Sends a GET, or else a PUT, and returns the body of its answer.
+    /// Sends a GET or a PUT and returns the body of the answer.
     fn ask(
         &self,
         url: &str,

@@ -1,4 +1,4 @@
-//! The checks, one after the other.
+//! The checks, which run one after the other.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use super::findings::{Check, Finding, Verdict};
 use super::{Probe, knows_no_condition, patiently};
 use crate::bucket::{BucketError, Creation, Object, Refusal, Replacement, Tag, TagStyle};
 
-/// The outcome of a check, and what was seen.
+/// The verdict of a check, and what it saw.
 pub(super) type Outcome = Result<(Verdict, String), BucketError>;
 
 pub(super) fn right(seen: impl Into<String>) -> (Verdict, String) {
@@ -18,7 +18,7 @@ pub(super) fn lies(seen: impl Into<String>) -> (Verdict, String) {
 }
 
 impl Probe<'_> {
-    /// Runs all checks. Returns how the store wants tags, if it takes any.
+    /// Runs all checks. Returns the form of tags that the store accepts, if it accepts any.
     pub fn run(&self) -> (Option<TagStyle>, Vec<Finding>) {
         let mut style = None;
         let mut findings = Vec::new();
@@ -27,7 +27,7 @@ impl Probe<'_> {
             let (verdict, seen) = match run() {
                 Ok(outcome) => outcome,
                 Err(error) if knows_no_condition(&error) => {
-                    (Verdict::Lies, format!("it knows no such condition: {error}"))
+                    (Verdict::Lies, format!("it does not support this condition: {error}"))
                 }
                 Err(error) => (Verdict::Unknown, error.to_string()),
             };
@@ -58,12 +58,12 @@ impl Probe<'_> {
         }
         match self.get(&key)? {
             Some(object) if object.bytes == b"first" => Ok(right("the second creation was refused")),
-            Some(_) => Ok(lies("the second creation was refused, but done")),
-            None => Ok(lies("what was created is not there")),
+            Some(_) => Ok(lies("the second creation was refused but took effect")),
+            None => Ok(lies("the created object is not there")),
         }
     }
 
-    /// Finds the form of tags with which the current one replaces and an older one does not.
+    /// Finds the form of tags in which the current tag replaces an object and an older tag does not.
     fn tags(&self, found: &mut Option<TagStyle>) -> Outcome {
         let mut seen = Vec::new();
         for style in TagStyle::ALL {
@@ -86,20 +86,22 @@ impl Probe<'_> {
         let current = match self.replace(&key, b"two", &old)? {
             Replacement::Replaced(tag) => tag,
             Replacement::Stale => return Ok(lies(format!("the current tag did not replace ({style})"))),
-            Replacement::Missing => return Ok(lies(format!("what was written is not there ({style})"))),
+            Replacement::Missing => return Ok(lies(format!("the written object is not there ({style})"))),
         };
         let stale = self.replace(&key, b"three", &old)?;
         match (stale, self.get(&key)?) {
-            (Replacement::Stale, Some(object)) if object.bytes == b"two" && object.tag == current => {
-                Ok(right(format!("the current tag replaces, an older one is refused ({style} tags)")))
-            }
+            (Replacement::Stale, Some(object)) if object.bytes == b"two" && object.tag == current => Ok(
+                right(format!("the current tag replaces the object, an older one does not ({style} tags)")),
+            ),
             (Replacement::Replaced(_), _) => {
                 Ok(lies(format!("an older tag replaced ({style}: If-Match is ignored)")))
             }
             (_, Some(object)) if object.bytes == b"three" => {
-                Ok(lies(format!("an older tag was refused, but replaced ({style})")))
+                Ok(lies(format!("an older tag was refused but the object was replaced ({style})")))
             }
-            _ => Ok(lies(format!("after an older tag was refused, another object was read ({style})"))),
+            _ => Ok(lies(format!(
+                "an older tag was refused, but then a read returned another object ({style})"
+            ))),
         }
     }
 
@@ -108,11 +110,11 @@ impl Probe<'_> {
         let tag = self.first(&there, b"there")?;
         let answer = self.replace(&missing, b"new", &tag)?;
         match (answer, self.get(&missing)?) {
-            (Replacement::Replaced(_), _) => Ok(lies("it replaced an object that is not there")),
-            (_, Some(_)) => Ok(lies("it refused to replace an object that is not there, but created it")),
+            (Replacement::Replaced(_), _) => Ok(lies("it replaced a missing object")),
+            (_, Some(_)) => Ok(lies("it refused to replace a missing object, but created it")),
             (answer, None) => {
-                let called = if answer == Replacement::Missing { "missing" } else { "another version" };
-                Ok(right(format!("it was refused (called {called})")))
+                let called = if answer == Replacement::Missing { "as missing" } else { "as another version" };
+                Ok(right(format!("replacing a missing object was refused ({called})")))
             }
         }
     }
@@ -120,7 +122,7 @@ impl Probe<'_> {
     fn read_after_write(&self) -> Outcome {
         for at in 0..self.extent.objects {
             let key = self.key(&format!("read-{at}"));
-            // Some stores remember for a while that there was none.
+            // Some stores cache for a while that an object is missing.
             if self.get(&key)?.is_some() {
                 return Ok(lies("it read an object that nobody wrote"));
             }
@@ -134,16 +136,16 @@ impl Probe<'_> {
                     Some(object) if object == expected => {}
                     Some(object) if object.bytes == expected.bytes => {
                         return Ok(lies(format!(
-                            "the tag of a write is not that of a read: {} and {}",
+                            "a write and a read returned different tags: {} and {}",
                             expected.tag, object.tag
                         )));
                     }
                     Some(_) => return Ok(lies("it read an older version than the last one written")),
-                    None => return Ok(lies("it did not find what was just written")),
+                    None => return Ok(lies("it did not find the object just written")),
                 }
             }
         }
-        Ok(right(format!("{} objects were read as last written", self.extent.objects)))
+        Ok(right(format!("each of {} objects was read as last written", self.extent.objects)))
     }
 
     fn list_after_write(&self) -> Outcome {
@@ -158,7 +160,7 @@ impl Probe<'_> {
             loop {
                 let page = self.objects.list(&prefix, &after, 7)?;
                 if page.objects.len() > 7 || page.objects.iter().any(|object| object.size != 3) {
-                    return Ok(lies("a page of a list is longer than asked for, or has a wrong size"));
+                    return Ok(lies("a page of a list is longer than requested, or has a wrong size"));
                 }
                 seen.extend(page.objects.into_iter().map(|object| object.key));
                 match seen.last() {
@@ -170,7 +172,7 @@ impl Probe<'_> {
                 return Ok(lies(format!("of {} objects, it listed {}", expected.len(), seen.len())));
             }
         }
-        Ok(right(format!("{count} objects were listed in order, each as soon as it was written")))
+        Ok(right(format!("each of {count} objects was listed at once and in order")))
     }
 
     fn read_after_delete(&self) -> Outcome {
@@ -194,7 +196,7 @@ impl Probe<'_> {
         }
     }
 
-    /// Tells whether an object still is what it was.
+    /// Returns true if an object still has these bytes and, if given, this tag.
     pub fn holds(&self, key: &str, bytes: &[u8], tag: Option<&Tag>) -> Result<bool, BucketError> {
         let object = self.get(key)?;
         Ok(object.is_some_and(|object| object.bytes == bytes && tag.is_none_or(|tag| object.tag == *tag)))

@@ -1,4 +1,4 @@
-//! The findings of a probe, in words and for machines.
+//! The findings of a probe, as text and as JSON.
 
 use std::time::Duration;
 
@@ -8,23 +8,23 @@ use crate::bucket::{BucketError, TagStyle};
 use crate::format::names;
 
 names! {
-    /// A promise of a store, and the check of it.
+    /// A check of one promise of a store.
     Check {
-        /// Of two who create an object, the second is refused.
+        /// The store refuses the second of two creations of an object.
         CreateTwice => "create-twice",
-        /// The current tag replaces an object, and an older one does not.
+        /// The current tag replaces an object, and an older tag does not.
         Tags => "tags",
-        /// Nobody replaces what is not there.
+        /// The store refuses to replace a missing object.
         ReplaceMissing => "replace-missing",
-        /// A written object is read at once, also in place of something older.
+        /// A read returns the last write at once, for new and for replaced objects.
         ReadAfterWrite => "read-after-write",
-        /// Written objects are listed at once, in order and in pages.
+        /// A list shows written objects at once, in order and in pages.
         ListAfterWrite => "list-after-write",
         /// A deleted object is gone at once.
         ReadAfterDelete => "read-after-delete",
-        /// Of many who create an object at once, one wins, and its bytes stay.
+        /// Of many concurrent creations of an object, one succeeds, and its bytes stay.
         CreateRace => "create-race",
-        /// Of many who replace an object at once, one wins, and its bytes stay.
+        /// Of many concurrent replacements of an object, one succeeds, and its bytes stay.
         ReplaceRace => "replace-race",
     }
 }
@@ -34,11 +34,11 @@ names! {
     Verdict {
         /// The store kept the promise.
         Right => "right",
-        /// It did not.
+        /// The store broke the promise.
         Lies => "lies",
-        /// The check was not completed.
+        /// The check did not complete.
         Unknown => "could-not-tell",
-        /// The check was left out, and a log does not need it.
+        /// The check was skipped, and a log does not need it.
         Skipped => "skipped",
     }
 }
@@ -50,13 +50,13 @@ pub struct Finding {
     pub check: Check,
     /// Its outcome.
     pub verdict: Verdict,
-    /// The observation, in words.
+    /// Description of the observation.
     pub seen: String,
     /// Duration of the check.
     pub time: Duration,
 }
 
-/// All that a probe found.
+/// All findings of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Findings {
     pub(super) store: String,
@@ -86,13 +86,13 @@ impl Findings {
         &self.all
     }
 
-    /// The form of tags that the store takes; `None` if no tag worked.
+    /// The form of tags that the store accepts; `None` if no tag worked.
     #[must_use]
     pub const fn tag_style(&self) -> Option<TagStyle> {
         self.style
     }
 
-    /// True if everything that the probe wrote is deleted.
+    /// True if the probe has deleted everything that it wrote.
     #[must_use]
     pub const fn is_clean(&self) -> bool {
         self.is_clean
@@ -104,7 +104,7 @@ impl Findings {
         self.time
     }
 
-    /// The worst outcome: a lie, or else a check that was not completed.
+    /// The worst verdict: a broken promise, or else a check that did not complete.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let has = |verdict| self.all.iter().any(|finding| finding.verdict == verdict);
@@ -117,10 +117,10 @@ impl Findings {
         }
     }
 
-    /// The conditions of a store that a log can rest on.
+    /// The properties of a store that passed every check.
     ///
     /// # Errors
-    /// [`BucketError::Lies`] for a store that breaks a promise, [`BucketError::Untested`] if a check was not completed.
+    /// [`BucketError::Lies`] if the store broke a promise, [`BucketError::Untested`] if a check did not complete.
     pub fn conditions(&self) -> Result<Conditions, BucketError> {
         let store = self.store.clone();
         match (self.verdict(), self.style) {
@@ -130,7 +130,7 @@ impl Findings {
         }
     }
 
-    /// The findings with an outcome, in words.
+    /// The findings with one verdict, as text.
     fn of(&self, verdict: Verdict) -> String {
         let found = self.all.iter().filter(|finding| finding.verdict == verdict);
         found.map(|finding| format!("{}: {}", finding.check, finding.seen)).collect::<Vec<_>>().join("; ")
@@ -151,7 +151,7 @@ impl Findings {
         self.all.iter().map(line).collect()
     }
 
-    /// The findings for machines.
+    /// The findings as JSON.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let finding = |finding: &Finding| {

@@ -1,4 +1,4 @@
-//! Races of many threads for one object.
+//! Races of many threads to write one object.
 
 use std::sync::Barrier;
 
@@ -11,9 +11,9 @@ use crate::bucket::{BucketError, Creation, Headers, Replacement, Tag};
 enum Told {
     Won,
     Lost,
-    /// It may have won.
+    /// The racer may have won.
     Unclear,
-    /// The store did nothing for it.
+    /// The store did nothing.
     Nothing(String),
 }
 
@@ -22,7 +22,7 @@ enum Told {
 struct Tally {
     unclear: usize,
     nothing: usize,
-    /// Objects to look at once more, when late writes have had time to come.
+    /// Objects to read once more after the races, when late writes have had time to arrive.
     settled: Vec<(String, Vec<u8>)>,
 }
 
@@ -59,14 +59,14 @@ impl Probe<'_> {
                 Ok(next) => tag = next,
                 Err(outcome) => return Ok(outcome),
             }
-            // The next round replaces it.
+            // The next round replaces the object, so keep only the last one.
             let last = tally.settled.len().saturating_sub(1);
             tally.settled.drain(..last);
         }
         self.settle("replaced", &tally)
     }
 
-    /// Lets all racers send at once, each its own bytes.
+    /// Lets all racers send at the same time, each with its own bytes.
     fn race(&self, round: usize, send: impl Fn(&[u8]) -> Result<Told, BucketError> + Sync) -> Vec<Told> {
         let barrier = Barrier::new(self.extent.racers);
         std::thread::scope(|scope| {
@@ -86,7 +86,7 @@ impl Probe<'_> {
         })
     }
 
-    /// Judges a round: returns the tag of the winner's object, or the outcome that ends the race.
+    /// Judges a round. Returns the tag of the winner's object, or the outcome that ends the race.
     fn judge(
         &self,
         round: usize,
@@ -120,7 +120,7 @@ impl Probe<'_> {
                 return Ok(Err((Verdict::Unknown, seen)));
             }
             let seen = if winners.is_empty() {
-                "everybody was told to have lost"
+                "every racer was told that it lost"
             } else {
                 "the winner's object is not there"
             };
@@ -130,15 +130,16 @@ impl Probe<'_> {
         match (winners.first(), owner) {
             (Some(winner), Some(owner)) if *winner == owner => {}
             (Some(_), _) => return lie("the object does not hold the winner's bytes".to_owned()),
-            // Somebody between may have sent it twice: the second one was refused. Writers who are refused read, too.
+            // A network may have sent the owner's request twice, and the store refused the second copy. A log copes
+            // with that, because it reads after a refusal.
             (None, Some(owner)) => tally.unclear += usize::from(matches!(told[owner], Told::Lost)),
-            (None, None) => return lie("the object holds nobody's bytes".to_owned()),
+            (None, None) => return lie("the object holds no racer's bytes".to_owned()),
         }
         tally.settled.push((key.to_owned(), object.bytes));
         Ok(Ok(object.tag))
     }
 
-    /// Looks at the objects once more.
+    /// Reads the objects once more and compares them.
     fn settle(&self, done: &str, tally: &Tally) -> Outcome {
         for (key, bytes) in &tally.settled {
             if !self.holds(key, bytes, None)? {
@@ -147,18 +148,18 @@ impl Probe<'_> {
         }
         let extent = self.extent;
         let mut seen =
-            format!("of {} at once, one {done} it, in each of {} rounds", extent.racers, extent.rounds);
+            format!("one of {} racers {done} the object, in each of {} rounds", extent.racers, extent.rounds);
         if tally.unclear > 0 {
             seen += &format!("; {} unclear answers, resolved by reading", tally.unclear);
         }
         if tally.nothing > 0 {
-            seen += &format!("; {} requests were turned away", tally.nothing);
+            seen += &format!("; the store rejected {} requests", tally.nothing);
         }
         Ok(right(seen))
     }
 }
 
-/// A racer's bytes: about as many as a small batch has, and other ones for each racer and round.
+/// A racer's bytes, different for each racer and round, and about as many as in a small batch.
 fn bytes_of(round: usize, racer: usize) -> Vec<u8> {
     format!("racer {racer} in round {round}\n").repeat(40).into_bytes()
 }

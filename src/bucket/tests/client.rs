@@ -1,4 +1,4 @@
-//! The client against answers of every kind.
+//! Tests the S3 client with answers of every kind.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::bucket::{
 use crate::clock;
 use crate::merkle::Hash;
 
-/// A client of a server, without patience.
+/// A client with short time limits.
 pub(super) fn client(url: &str) -> S3 {
     let options = StoreOptions {
         endpoint: Some(url.to_owned()),
@@ -113,7 +113,7 @@ fn conditions_have_outcomes_and_not_errors() {
     assert_eq!(store.requests().of(Operation::Replace).errors, 0);
 }
 
-/// The error of creating, and that of reading, with the same answer.
+/// The errors of a creation and of a read that get the same answer.
 fn errors(reply: &[u8]) -> [BucketError; 2] {
     let (url, _asked) = serve(vec![reply.to_vec(), reply.to_vec()]);
     let store = client(&url);
@@ -128,7 +128,7 @@ fn errors(reply: &[u8]) -> [BucketError; 2] {
 }
 
 #[test]
-fn after_a_failure_of_the_server_or_the_line_a_write_is_unclear() {
+fn after_a_failure_of_the_server_or_the_network_a_write_is_unclear() {
     for reply in [
         refusal("500 Internal Server Error", "InternalError"),
         refusal("500 Internal Server Error", "UnknownError"),
@@ -160,7 +160,7 @@ fn after_a_failure_of_the_server_or_the_line_a_write_is_unclear() {
 }
 
 #[test]
-fn a_store_that_nobody_reaches_was_not_written_to() {
+fn a_write_to_an_unreachable_store_had_no_effect() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = client(&format!("http://{closed}")).create("k", b"", &PLAIN).unwrap_err();
     assert!(matches!(error, BucketError::Unavailable { .. }) && error.is_temporary(), "{error}");
@@ -206,7 +206,7 @@ fn refusals_say_what_to_do() {
 }
 
 #[test]
-fn a_busy_store_is_asked_again_as_late_as_it_says_and_never_for_a_conditional_write() {
+fn a_request_to_a_busy_store_is_retried_when_it_says_but_never_a_conditional_write() {
     let body = b"<Error><Code>SlowDown</Code></Error>";
     let busy = answer("503 Slow Down", "Retry-After: 1\r\n", body);
     let [create, get] = errors(&busy);
@@ -242,7 +242,7 @@ fn answers_are_read_up_to_their_limit() {
     let huge = vec![b' '; 5 * 1024 * 1024];
     let (url, _asked) = serve(vec![answer("200 OK", "", &huge)]);
     assert!(matches!(client(&url).list("", "", 1), Err(BucketError::TooLarge { .. })));
-    // A write's answer is not read further than needed.
+    // A long answer to a write is no error.
     let (url, _asked) = serve(vec![tagged("200 OK", &huge)]);
     assert!(client(&url).create("k", b"", &PLAIN).is_ok());
 }
@@ -269,7 +269,7 @@ fn ranges_are_what_was_asked_for() {
 }
 
 #[test]
-fn keys_that_others_would_read_in_another_way_are_not_sent() {
+fn keys_that_stores_might_rewrite_are_not_sent() {
     let store = client("http://127.0.0.1:1");
     for key in
         ["", "/a", "a/", "a//b", "../a", "a/./b", "a b", "a?b", "a%2fb", "a\\b", "\u{e9}", &"a".repeat(1_020)]

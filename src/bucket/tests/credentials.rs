@@ -1,4 +1,4 @@
-//! Credentials from the environment, profiles and roles, whose services are played on loopback.
+//! Credentials from the environment, profiles and roles. Fake services on loopback provide the roles'.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

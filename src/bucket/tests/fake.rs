@@ -1,4 +1,4 @@
-//! A server that answers as it is told.
+//! A server with scripted answers.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -24,8 +24,8 @@ impl Asked {
     }
 }
 
-/// Answers one request after the other, each on a connection of its own. An empty answer closes the connection; one
-/// that is `hang` keeps it open.
+/// Answers requests in turn, each on a connection of its own. An empty answer closes the connection; the answer `hang`
+/// keeps it open.
 pub(super) fn serve(answers: Vec<Vec<u8>>) -> (String, Receiver<Asked>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -63,14 +63,14 @@ fn read(stream: &mut TcpStream) -> Asked {
     asked
 }
 
-/// An answer with a status and headers, each of which ends with `\r\n`.
+/// An answer with a status and headers. Each header must end with `\r\n`.
 pub(super) fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let head =
         format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n", body.len());
     [head.into_bytes(), body.to_vec()].concat()
 }
 
-/// An error as S3 sends it.
+/// An error in S3's format.
 pub(super) fn refusal(status: &str, code: &str) -> Vec<u8> {
     let body = format!(
         "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>It \u{1b}[2Jsays no.</Message></Error>"

@@ -1,4 +1,4 @@
-//! The kit against a store in memory and servers that lie.
+//! Tests the kit with a store in memory and with fake servers.
 
 mod client;
 mod credentials;

@@ -1,4 +1,4 @@
-//! The probe finds each lie, and no lie where there is none.
+//! The probe finds each broken promise, and reports none where a store keeps its promises.
 
 use super::memory::{Fault, Lie, MemoryObjects};
 use crate::bucket::probe::{Check, Extent, Findings, Verdict, check_store};
@@ -70,7 +70,7 @@ fn lost_answers_are_resolved_by_reading() {
 }
 
 #[test]
-fn a_network_that_sends_requests_twice_makes_no_liar_of_a_store() {
+fn a_network_that_repeats_requests_does_not_make_a_store_look_dishonest() {
     for operation in [Operation::Create, Operation::Replace, Operation::Put] {
         let store = MemoryObjects::default();
         (0..500).for_each(|_| store.inject(operation, "", Fault::Twice));
@@ -80,7 +80,7 @@ fn a_network_that_sends_requests_twice_makes_no_liar_of_a_store() {
 }
 
 #[test]
-fn a_store_that_can_not_be_used_is_no_liar() {
+fn an_unusable_store_is_not_called_dishonest() {
     let store = MemoryObjects::default();
     (0..10).for_each(|_| store.inject(Operation::Get, "first", Fault::Failed));
     assert!(matches!(check_store(&store, SMALL), Err(BucketError::Unavailable { .. })));

@@ -1,4 +1,4 @@
-//! What every [`Objects`] does: run on the memory here, and on real stores by the probe.
+//! The semantics of [`Objects`], tested on the store in memory. The probe tests them on real stores.
 
 use super::memory::{Fault, MemoryObjects};
 use crate::bucket::{BucketError, Creation, Headers, Objects, Operation, Replacement};
@@ -37,7 +37,7 @@ fn the_memory_has_the_conditions_of_s3() {
 }
 
 #[test]
-fn faults_come_before_or_after_the_deed() {
+fn faults_come_before_or_after_the_write() {
     let store = MemoryObjects::default();
     let plain = Headers::default();
     store.inject(Operation::Create, "a", Fault::Failed);

@@ -1,4 +1,4 @@
-//! Where options, environment and profiles put a store.
+//! Resolves a store's endpoint and addressing from options, environment and profiles.
 
 use crate::bucket::settings::Place;
 use crate::bucket::{Address, BucketError, StoreOptions};
@@ -49,7 +49,7 @@ fn a_bucket_is_at_amazon_unless_an_endpoint_is_given() {
 }
 
 #[test]
-fn settings_that_can_not_be_are_refused() {
+fn contradictory_settings_are_refused() {
     let none = StoreOptions::default();
     let error = decide("s3://abc", &none, &[]).unwrap_err().to_string();
     assert!(error.contains("--region or AWS_REGION"), "{error}");

@@ -23,8 +23,8 @@ Examples:
   treehead fsck mylog --rebuild                                 make sled anew from the journal
   treehead fsck s3://releases/log --policy endpoint.policy      a log in a bucket, with credentials for it
 
-For a log in a bucket, DIR checks the bucket that its settings name: every batch, every tile of the
-heads, and the index.
+For a log in a bucket, `fsck DIR` checks the bucket that the settings name: every batch, every tile
+of the heads, and the index.
 
 Where two heads that the log signed contradict each other, it writes a .tlog-fork file, which
 proves that to anybody: treehead verify-evidence.")]
@@ -36,7 +36,7 @@ pub struct Args {
     pub trusted: TrustedHeads,
     #[command(flatten)]
     pub store: StoreArgs,
-    /// Throw sled away and make it anew from the journal, or the cache of a bucket; the server must not run
+    /// Rebuild sled from the journal, or delete the cache of a log in a bucket; stop the server first
     #[arg(long)]
     pub rebuild: bool,
     /// An older checkpoint or proof file of the log that somebody kept: today's log has to continue it

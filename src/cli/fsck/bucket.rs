@@ -1,4 +1,4 @@
-//! `treehead fsck` of a log in a bucket, with the credentials for it.
+//! `treehead fsck` of a log in a bucket, with credentials.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,16 +23,16 @@ use crate::store::bucket::{
     BucketChecked, BucketFsck, FsckScope, HeadKind, IndexScope, IndexSeen, discard_cache,
 };
 
-/// Requests at once.
+/// Concurrent requests.
 const THREADS: usize = 16;
 
-/// A bucket to check.
+/// A check of a bucket.
 struct Check<'a> {
     objects: Arc<dyn Objects>,
     keys: Vec<NoteKey>,
-    /// The policy that the published head has to satisfy.
+    /// The policy that the published head must satisfy.
     policy: Option<&'a Policy>,
-    /// Computes what the index holds of an entry, if the log's publishers are known.
+    /// Computes the index rows of an entry, if the log's publishers are known.
     describe: Option<Describe>,
     args: &'a Args,
 }
@@ -53,7 +53,7 @@ pub fn check_address(args: &Args, json: bool) -> CliResult {
 pub fn check_dir(config: &Config, bucket: &BucketSettings, args: &Args, json: bool) -> CliResult {
     if args.rebuild {
         discard_cache(&config.dir)?;
-        say("the cache was thrown away: the next start makes it anew from the bucket");
+        say("deleted the cache; the next start rebuilds it from the bucket");
     }
     let (keys, describe) = (config.vkeys()?, describe(config.profile.publishers(&config.publishers())?));
     Check { objects: bucket.client()?, keys, policy: None, describe: Some(describe), args }.run(json)
@@ -90,7 +90,7 @@ impl Check<'_> {
         self.tell(&checked, head, json)
     }
 
-    /// Checks that the head which the world reads has its quorum, for somebody who trusts it.
+    /// Checks that the published head has the quorum that the policy demands.
     fn check_quorum(&self) -> CliResult {
         let Some(policy) = self.policy else { return Ok(()) };
         let Some(note) = self.objects.get(HeadKind::Published.as_str(), MAX_NOTE_BYTES)? else {
@@ -109,7 +109,7 @@ impl Check<'_> {
                 ("not-checked", "the index was not checked: that needs the log's directory".to_owned())
             }
             IndexSeen::None => {
-                ("none", "there is no index: servers without a cache make it from the batches".to_owned())
+                ("none", "there is no index: servers without a cache build it from the batches".to_owned())
             }
             IndexSeen::Sound(size) => {
                 ("sound", format!("the index has the right pointers for {size} entries"))
@@ -117,7 +117,7 @@ impl Check<'_> {
             IndexSeen::Wrong(detail) => (
                 "wrong",
                 format!(
-                    "the index is wrong: {detail}; remove index/manifest, and the server that appends writes it again"
+                    "the index is wrong: {detail}; delete index/manifest, and the appending server writes it again"
                 ),
             ),
         };
@@ -132,10 +132,10 @@ impl Check<'_> {
             .get()
             .saturating_sub(checked.signed.as_ref().map_or(size, |signed| signed.size.get().max(size)));
         if unsigned > 0 {
-            also += &format!("{unsigned} entries are durable, and no head covers them yet\n");
+            also += &format!("{unsigned} entries are durable, but no head covers them yet\n");
         }
         if checked.sealed.is_some() {
-            also += "sealed: the log was moved away; nothing is appended here any more\n";
+            also += "sealed: the log was moved away, so no server can append here any more\n";
         }
         if checked.damaged == 0 && state != "wrong" {
             return result(
@@ -168,13 +168,13 @@ impl Check<'_> {
                     "{} of {} tiles and bundles of {store} are missing or wrong; the batches are sound: {} entries make the signed root {root} at tree size {size}",
                     checked.damaged, checked.tiles, checked.entries
                 ),
-                "Nothing is lost: tiles are made from batches. `treehead repair DIR` writes them again.",
+                "Nothing is lost: `treehead repair DIR` rewrites the tiles from the batches.",
             )
         } else {
             Failure::refused(
                 "index-damaged",
                 format!("in {store}, {index}"),
-                "Nothing is lost: the index is made from batches.",
+                "Nothing is lost: servers rebuild the index from the batches.",
             )
         };
         let about: Map<String, Value> = match object {

@@ -15,9 +15,9 @@ use crate::store::bucket::{
 use crate::store::{CheckpointWas, SignedHead};
 
 pub fn run(args: &Args, config: &Config, key: &NoteKey, source: Option<Source>, json: bool) -> CliResult {
-    let bucket = config.bucket.as_ref().expect("the caller has looked");
+    let bucket = config.bucket.as_ref().expect("the caller has checked it");
     let objects = bucket.open()?;
-    // Objects that are missing are what a repair is for.
+    // Missing objects are no error here: the repair writes them.
     match recognise(objects.as_ref(), config.origin.as_str(), config.profile.as_str()) {
         Err(crate::store::bucket::MakeError::Missing { .. }) => {}
         recognised => recognised?,
@@ -73,11 +73,11 @@ fn tell(args: &Args, name: &str, done: &RepairOutcome, json: bool) -> CliResult 
     if made > 0 {
         let from = done.from.join(", ");
         lines += &format!(
-            "; {} were made in place of missing ones and {} of damaged ones, with {} entries of {from}",
+            "; rebuilt {} missing and {} damaged ones with {} entries from {from}",
             done.created, done.replaced, done.fetched
         );
     }
-    lines += &format!("\ntiles     {}, of which {} were made again\n", done.tiles.tiles, done.tiles.damaged);
+    lines += &format!("\ntiles     {}, of which {} were rewritten\n", done.tiles.tiles, done.tiles.damaged);
     for kind in &done.heads {
         lines += &format!("signed    {kind} was written\n");
     }
@@ -85,9 +85,9 @@ fn tell(args: &Args, name: &str, done: &RepairOutcome, json: bool) -> CliResult 
         let lost =
             if done.heads.contains(&HeadKind::Signed) { HeadKind::Signed } else { HeadKind::Published };
         lines += &format!(
-            "\nThe log's own {lost} was lost or damaged, and nobody knows whether it was newer. If the log ever published more\n\
-             than {} entries, serving it now would FORK it. Look at what mirrors, monitors and endpoints have seen of it\n\
-             before you serve it.\n",
+            "\nThe log's own {lost} was lost or damaged, and may have been newer. If the log ever published more than {}\n\
+             entries, serving it now would FORK it. Before you serve it, check what mirrors, monitors and endpoints have\n\
+             seen of it.\n",
             done.size
         );
     }

@@ -21,25 +21,25 @@ use crate::store::bucket::{
 };
 use crate::store::{JournalSource, Layout, StoreError, check_backup};
 
-/// The bucket that a new log goes to, unless it goes to its directory.
+/// The bucket into which a new log is restored; `None` for a directory.
 pub fn settings(args: &Args, backup: &Config) -> Result<Option<BucketSettings>, Failure> {
     match (args.bucket.settings()?, &backup.backup_of) {
         (Some(asked), Some(own)) if asked.options == StoreOptions::default() => {
-            // The same store, at this or another place in it.
+            // Use the backup's store, with this address.
             let url = asked.url.or_else(|| own.url.clone());
             Ok(Some(BucketSettings { address: asked.address, url, ..own.clone() }))
         }
         (None, Some(own)) if !args.to_directory => {
             let (backup, address) = (args.backup.display(), &own.address);
             Err(Failure::Usage(format!(
-                "the log in {backup} was in {address}: expected `--store {address}` to bring back what that bucket lost, `--store` with a new prefix, or `--to-directory`, saw none of them"
+                "the log in {backup} was in {address}: expected `--store {address}` to restore what that bucket lost, `--store` with a new prefix, or `--to-directory`, saw none of them"
             )))
         }
         (asked, _) => Ok(asked),
     }
 }
 
-/// The settings of the backup, changed to the place of the new log.
+/// The backup's settings, changed to the location of the new log.
 pub fn settings_file(
     bytes: Zeroizing<Vec<u8>>,
     args: &Args,
@@ -56,7 +56,7 @@ pub fn settings_file(
     Ok(Zeroizing::new(text.into_bytes()))
 }
 
-/// Restores into a bucket that has nothing, or less than the backup. `config` are the log's settings.
+/// Restores into a bucket that is empty or has less than the backup. `config` has the log's settings.
 pub fn run(args: &Args, config: &Config, bucket: &BucketSettings, key: &NoteKey) -> Result<Done, Failure> {
     let head = output::with_progress("checking", "entries", |progress| {
         Ok(check_backup(&args.backup, key, progress)?)
@@ -88,21 +88,21 @@ pub fn tell(args: &Args, json: bool, backup: &Config, name: &str, done: &RepairO
         "tiles_written": done.tiles.damaged,
     });
     if done.created == 0 && done.heads.is_empty() && done.tiles.damaged == 0 {
-        let lines = format!("{name} holds all of the backup already: nothing was changed\n");
+        let lines = format!("{name} already holds the whole backup; nothing was changed\n");
         return output::result(json, &object, &lines);
     }
     let mut lines = format!("{GREEN}restored{GREEN:#}  {} up to tree size {size} in {name}\n", backup.origin);
     if done.kept > 0 {
-        lines += &format!("before    {} entries in {} batches, which stay\n", done.kept_entries, done.kept);
+        lines += &format!("kept      {} entries in {} batches\n", done.kept_entries, done.kept);
     }
-    lines += &format!("made      {} batches, {} tiles and bundles\n", done.created, done.tiles.damaged);
+    lines += &format!("created   {} batches, {} tiles and bundles\n", done.created, done.tiles.damaged);
     for key in lost {
         lines += &format!("key       {key} was not in the backup: put your copy at {dir}/{key}, mode 600\n");
     }
     lines += &format!(
         "\nIf this log ever published more than {size} entries, serving it now would FORK it: it would sign other\n\
-         entries in places that are taken. Bring it up to what the world has seen first.\n\nNext:\n  \
-         treehead repair {dir} --from URL    a mirror, or an export: whatever has the log's newest checkpoint\n  \
+         entries at indices that are taken. First bring it up to its last published head.\n\nNext:\n  \
+         treehead repair {dir} --from URL    a mirror or an export that has the log's newest checkpoint\n  \
          treehead serve {dir}\n"
     );
     output::result(json, &object, &lines)

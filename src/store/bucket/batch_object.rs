@@ -242,7 +242,7 @@ pub fn encode(
     for entry in &batch.entries {
         bundle::push(&mut bytes, entry).expect("entries are capped when they are submitted");
     }
-    // One pass for both: that of the object begins as that of everything before its checksum.
+    // Compute both hashes in one pass: the object begins with the bytes that the checksum covers.
     let mut hasher = Sha256::new_with_prefix(&bytes);
     bytes.extend_from_slice(&hasher.clone().finalize());
     hasher.update(&bytes[bytes.len() - HASH_BYTES..]);

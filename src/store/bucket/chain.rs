@@ -254,11 +254,11 @@ impl Chain {
         self.take(object)
     }
 
-    /// Checks that the bucket still has the last known batch: one that was rolled back lacks it, and an append would stand
-    /// behind a gap.
+    /// Checks that the bucket still has the last known batch. A bucket that was rolled back lacks it, and an append
+    /// would leave a gap.
     ///
     /// # Errors
-    /// [`ChainError::RolledBack`], [`ChainError::BatchDamaged`], and the bucket's.
+    /// [`ChainError::RolledBack`], [`ChainError::BatchDamaged`], and the bucket's errors.
     pub fn check_end(&self) -> Result<(), ChainError> {
         let Some(last) = self.last else { return Ok(()) };
         if self.check_batch(last)? {
@@ -315,7 +315,7 @@ impl Chain {
                 Some(object) if object.as_bytes() == bytes => return Ok(self.advance(batch)),
                 Some(object) => return Ok(self.overtaken(object)),
                 None if exists => {
-                    let detail = "the bucket says that it exists, and does not have it".to_owned();
+                    let detail = "the bucket says that it exists, but does not have it".to_owned();
                     return Err(ChainError::Unclear { key, detail });
                 }
                 // 5. AGAIN, with the same bytes: if the first write arrives late, it is refused or has the same effect.

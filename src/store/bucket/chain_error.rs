@@ -15,7 +15,7 @@ pub enum ChainError {
     Bucket(#[from] BucketError),
     /// The outcome of a write is unknown, and reading the object did not settle it.
     #[error(
-        "could not tell whether {key} was written: {detail}; it is read again before anything else is written"
+        "could not tell whether {key} was written: {detail}; the log reads it again before it writes anything else"
     )]
     Unclear {
         /// The object.
@@ -25,7 +25,7 @@ pub enum ChainError {
     },
     /// The bucket has fewer objects, or a smaller head, than before.
     #[error(
-        "the bucket was rolled back, or lost objects: expected {expected}, saw {seen}; stop the log's servers, and bring the objects back (their versions in the bucket, a backup, a mirror); until then this log must not sign, it could sign a fork"
+        "the bucket was rolled back, or lost objects: expected {expected}, saw {seen}; stop the log's servers and restore the objects (from their versions in the bucket, a backup or a mirror); until then this log must not sign, because it could sign a fork"
     )]
     RolledBack {
         /// The earlier state.
@@ -35,7 +35,7 @@ pub enum ChainError {
     },
     /// A batch does not continue the chain.
     #[error(
-        "{key} is damaged, or not this log's: {detail}; stop the log's servers, and bring the right object back (its versions in the bucket, a backup, a mirror)"
+        "{key} is damaged, or not this log's: {detail}; stop the log's servers and restore the right object (from its versions in the bucket, a backup or a mirror)"
     )]
     BatchDamaged {
         /// The object.
@@ -45,7 +45,7 @@ pub enum ChainError {
     },
     /// A head is not one that this log signed.
     #[error(
-        "{key} is damaged, or not this log's: {detail}; bring the last head back (its versions in the bucket, a backup, a mirror); never delete it: a log that does not know what it signed may sign a fork"
+        "{key} is damaged, or not this log's: {detail}; restore the last head (from its versions in the bucket, a backup or a mirror); never delete it: a log that does not know what it signed may sign a fork"
     )]
     HeadDamaged {
         /// The object.
@@ -55,7 +55,7 @@ pub enum ChainError {
     },
     /// The head is missing. A log has a head before its first batch.
     #[error(
-        "{key} is missing: expected the last head of this log; bring it back (its versions in the bucket, a backup, a mirror); until then this log must not sign, it could sign a fork"
+        "{key} is missing: expected the last head of this log; restore it (from its versions in the bucket, a backup or a mirror); until then this log must not sign, because it could sign a fork"
     )]
     HeadMissing {
         /// The object.
@@ -63,7 +63,7 @@ pub enum ChainError {
     },
     /// A signed head contradicts the batches.
     #[error(
-        "the batches are not what was signed: {key} says root {expected} at tree size {size}, the batches make {seen}; stop the log's servers, and bring the right objects back (their versions in the bucket, a backup, a mirror); until then this log must not sign"
+        "the batches are not what was signed: {key} states root {expected} at tree size {size}, the batches have {seen}; stop the log's servers and restore the right objects (from their versions in the bucket, a backup or a mirror); until then this log must not sign"
     )]
     Forked {
         /// The head's object.
@@ -77,7 +77,7 @@ pub enum ChainError {
     },
     /// The chain ends with a seal: the log was moved away.
     #[error(
-        "the log was moved away from this bucket at tree size {size}: nothing is appended here any more; stop the servers that use this bucket, and serve the log from the directory that it was moved to"
+        "the log was moved away from this bucket at tree size {size}, so no server can append here any more; stop the servers that use this bucket, and serve the log from the directory that it was moved to"
     )]
     Sealed {
         /// The size of the tree at the end.
@@ -86,7 +86,7 @@ pub enum ChainError {
         mover: WriterId,
     },
     /// The system has no random bytes.
-    #[error("the system has no randomness: {0}")]
+    #[error("the system has no random bytes: {0}")]
     Randomness(#[source] io::Error),
 }
 

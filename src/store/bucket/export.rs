@@ -45,7 +45,7 @@ impl ExportBucket {
         let differs = || ExportError::Differs { file: self.name_of(&key) };
         let hidden = || BucketError::Unavailable {
             url: self.name_of(&key),
-            detail: "it is there, and can't be read".to_owned(),
+            detail: "it exists, but can't be read".to_owned(),
             retry_after: None,
         };
         let mut attempts = self.attempts();
@@ -99,7 +99,7 @@ impl ExportPlace for ExportBucket {
         let is_log = |key: &str| key.starts_with(BATCHES) || key.starts_with(INDEX) || of_log.contains(&key);
         let has_batches = || Ok::<_, BucketError>(!self.objects.list(BATCHES, "", 1)?.objects.is_empty());
         if keys().any(is_log) || listing.more && has_batches()? {
-            return refused("the bucket of a log that is served from there");
+            return refused("the bucket of a log");
         }
         // An interrupted first export has tiles but no checkpoint.
         let mut is_export = keys().any(|key| key.starts_with(TILES) || key == HeadKind::Published.as_str());

@@ -1,31 +1,31 @@
-//! Whether a server should hold the lease: one that can't append keeps nobody else from it.
+//! Decides whether a server should hold the lease. A server that can't append must leave it to others.
 
 use std::time::{Duration, Instant};
 
-/// The observed ability of a server to take in batches, and to write them.
+/// The observed ability of a server to apply batches and to write them.
 pub struct Fitness {
     lease: Duration,
-    /// Since when the store can't be used without a reload.
+    /// The time since which the store has needed a reload; `None` if it does not.
     unsound: Option<Instant>,
-    /// Since when no write succeeds, although some were tried.
+    /// The time since which every attempted write has failed; `None` if the last one succeeded.
     failing: Option<Instant>,
-    /// Until when the lease is left to others, because writes failed for so long.
+    /// The time until which this server leaves the lease to others, after a long series of failed writes.
     rests_until: Option<Instant>,
 }
 
 impl Fitness {
-    /// Lengths of the lease for which a server keeps it although it can't append.
+    /// Number of lease lengths for which a server keeps the lease although it can't append.
     const PATIENCE: u32 = 2;
-    /// Lengths of the lease for which others may take it. Then this server may try again, if nobody has.
+    /// Number of lease lengths for which it leaves the lease to others. Then it may take a free lease again.
     const REST: u32 = 3;
 
-    /// For a lease of this length; zero if there is none.
+    /// Starts with a lease of this length; zero if there is no lease.
     pub const fn new(lease: Duration) -> Self {
         Self { lease, unsound: None, failing: None, rests_until: None }
     }
 
-    /// Notes the outcome of a write that was begun at `begun`. Reads may work where writes do not: with other rights, a full
-    /// store, or a network that loses large requests.
+    /// Records the outcome of a write that began at `begun`. Reads may work when writes do not: because of permissions,
+    /// a full store, or a network that loses large requests.
     pub fn wrote(&mut self, begun: Instant, now: Instant, is_done: bool) {
         if is_done || self.lease.is_zero() {
             self.failing = None;
@@ -68,10 +68,10 @@ mod tests {
         fitness.wrote(at(57), at(58), false);
         assert!(!fitness.wants_lease(true, at(58)) && !fitness.wants_lease(true, at(66)));
         assert!(fitness.wants_lease(true, at(67)), "perhaps nobody else can");
-        // One write that hangs is enough.
+        // One hanging write is enough.
         fitness.wrote(at(70), at(76), false);
         assert!(!fitness.wants_lease(true, at(76)));
-        // A store that can't be used.
+        // A store that needs a reload.
         assert!(fitness.wants_lease(false, at(90)) && fitness.wants_lease(false, at(95)));
         assert!(!fitness.wants_lease(false, at(96)));
         assert!(fitness.wants_lease(true, at(97)));

@@ -1,41 +1,41 @@
-//! Making a log in a bucket, and recognising one.
+//! Creates a log in a bucket, and checks that a bucket has a log.
 
 use super::layout::{self, HeadKind, ORIGIN, PROFILE};
 use crate::bucket::{BucketError, Creation, Headers, Objects};
 use crate::format::quote_bytes;
 
-/// Longest content of `origin` and `profile`, in bytes.
+/// Size limit of `origin` and `profile`, in bytes.
 const MAX_TEXT_BYTES: usize = 1_024;
 
-/// Why a bucket is not used for a log.
+/// Why a bucket can't be used for a log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MakeError {
-    /// A log is there already.
+    /// The bucket has a log already.
     #[error(
-        "there is a log in {store} already; to serve it from here, copy the directory of one of its servers (keys and settings; not `sled`, `index` or `bundles`); for a new log choose another prefix"
+        "there is a log in {store} already; to serve it from here, copy the keys and settings (not `sled`, `index` or `bundles`) from the directory of one of its servers; for a new log, choose another prefix"
     )]
     Taken {
         /// The bucket and the prefix.
         store: String,
     },
-    /// The object says something else than the settings.
+    /// An object contradicts the settings.
     #[error(
-        "{key} in {store}: expected {expected}, as the settings say, saw {seen}; is this another log's bucket?"
+        "{key} in {store}: expected {expected}, as in the settings, saw {seen}; is this another log's bucket?"
     )]
     Differs {
         /// The bucket and the prefix.
         store: String,
         /// The object.
         key: &'static str,
-        /// The settings.
+        /// The value in the settings.
         expected: String,
-        /// Its content, quoted.
+        /// The object's content, quoted.
         seen: String,
     },
-    /// There is no log.
+    /// The bucket has no log.
     #[error(
-        "there is no log in {store}: expected an object `{key}`, saw none; `treehead init --store` makes a log"
+        "there is no log in {store}: expected an object `{key}`, saw none; `treehead init --store` creates a log"
     )]
     Missing {
         /// The bucket and the prefix.
@@ -48,12 +48,12 @@ pub enum MakeError {
     Bucket(#[from] BucketError),
 }
 
-/// Makes a log: its name, its profile, and last the head of the empty tree, with which it counts. `signed` is that head as
-/// the log's keys signed it.
+/// Creates a log: its name, its profile and, last, the head of the empty tree, which completes it. `signed` is that
+/// head, signed by the log's keys.
 ///
 /// # Errors
-/// [`MakeError::Taken`] if there is a head or a batch, [`MakeError::Differs`] if something is left of the making of another
-/// log. After any other error, the same call again goes on.
+/// [`MakeError::Taken`] if the bucket has a head or a batch, [`MakeError::Differs`] if it has the remains of another
+/// log's creation. After any other error, repeat the same call.
 pub fn make(
     objects: &dyn Objects,
     origin: &str,
@@ -66,15 +66,15 @@ pub fn make(
         return Err(taken());
     }
     name(objects, origin, profile)?;
-    // With witnesses nobody is shown a head without its quorum; the empty one has none yet.
+    // With witnesses, a published head needs a quorum, which the empty tree's head does not have yet.
     let kind = if has_witnesses { HeadKind::Signed } else { HeadKind::Published };
-    // A crash before this line leaves no log, and the same call goes on.
+    // A crash before this line leaves no log; the same call completes it.
     create(objects, kind.as_str(), signed, &layout::HEAD)?;
     let head = objects.get(kind.as_str(), signed.len())?.map(|head| head.bytes);
     if head.as_deref() == Some(signed) { Ok(()) } else { Err(taken()) }
 }
 
-/// Writes the log's name and profile again where they are missing.
+/// Writes the log's name and profile if they are missing.
 ///
 /// # Errors
 /// As [`make`].
@@ -91,7 +91,7 @@ pub(super) fn name(objects: &dyn Objects, origin: &str, profile: &str) -> Result
     Ok(())
 }
 
-/// Checks that the bucket has the log with this name and profile.
+/// Checks that the bucket has a log with this name and profile.
 ///
 /// # Errors
 /// [`MakeError`].
@@ -105,7 +105,7 @@ fn texts(origin: &str, profile: &str) -> [(&'static str, String); 2] {
     [(ORIGIN, format!("{origin}\n")), (PROFILE, format!("{profile}\n"))]
 }
 
-/// Creates an object unless it is there. After an unclear answer the caller looks at it.
+/// Creates an object unless it exists. The caller then reads it, also after an unclear answer.
 fn create(objects: &dyn Objects, key: &str, bytes: &[u8], headers: &Headers) -> Result<(), BucketError> {
     match objects.create(key, bytes, headers) {
         Ok(Creation::Created(_) | Creation::Exists) => Ok(()),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_is_made_once_and_recognised() {
+    fn a_log_is_created_once_and_recognised() {
         let objects = MemoryObjects::default();
         assert!(matches!(recognise(&objects, "a.example", "opaque"), Err(MakeError::Missing { .. })));
         make_in(&objects, "a.example").unwrap();
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_fails_the_same_call_goes_on() {
+    fn after_any_failure_the_same_call_completes_the_log() {
         for key in [ORIGIN, PROFILE, "checkpoint"] {
             for fault in [Fault::Failed, Fault::FailedButPersisted] {
                 let objects = MemoryObjects::default();

@@ -46,7 +46,7 @@ pub enum MoveError {
     Head(ExportError),
     /// A server uses the bucket.
     #[error(
-        "a server appends to the log in {store}{}: stop all servers that use this bucket; the lease of one that was killed runs out by itself",
+        "a server appends to the log in {store}{}: stop all servers that use this bucket; the lease of a killed server expires by itself",
         holder.as_ref().map(|holder| format!(" ({holder})")).unwrap_or_default()
     )]
     Served {
@@ -67,7 +67,7 @@ pub enum MoveError {
     },
     /// Another move has moved the log away from the bucket.
     #[error(
-        "the log in {store} was moved away at tree size {size}, and not to this directory: a bucket that was left takes no log again"
+        "the log in {store} was moved away at tree size {size}, but not to this directory; a bucket that a log has left can't hold a log again"
     )]
     Left {
         /// The bucket and the prefix.

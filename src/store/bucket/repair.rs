@@ -212,9 +212,7 @@ impl BucketRepair<'_> {
             let leaf_hashes: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
             let growth = edge.grow(&leaf_hashes);
             if entries.len() != piece.count || growth.edge.root() != piece.after {
-                return Err(changed(format!(
-                    "entry {first} and those after it changed while they were read"
-                )));
+                return Err(changed(format!("the entries from {first} on changed while they were read")));
             }
             let (facts, before) = (vec![Facts::default(); entries.len()], edge.root());
             edge = growth.edge.clone();
@@ -274,8 +272,9 @@ impl BucketRepair<'_> {
                 return Ok(());
             }
             if seen.is_some() && replaces.is_none() {
-                let detail =
-                    format!("{key} was written meanwhile: stop the log's servers, and run the command again");
+                let detail = format!(
+                    "another process wrote {key} meanwhile: stop the log's servers, and run the command again"
+                );
                 return Err(StoreError::Overtaken { detail }.into());
             }
         }

@@ -31,8 +31,8 @@ use crate::store::{Batch, Layout, OpenOptions, Staged, Store, StoreError, StoreR
 /// Interval between rewrites of the partial tiles, far shorter than the expiry that `treehead store-policy` sets.
 const REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Age of the last sign that the bucket has the end of the chain, from which on an append asks for it first. The next
-/// head notices a rollback that is younger.
+/// An append first checks that the bucket has the end of the chain, if the last evidence of that is older than this.
+/// The next head detects a more recent rollback.
 const UNHEARD: Duration = Duration::from_secs(2);
 
 /// A log in a bucket: the chain of batches in the bucket, and a disposable local directory with the tree and the index.
@@ -48,7 +48,7 @@ pub struct BucketStore {
     uploader: TileUploader,
     lease: Option<Arc<LeaseKeeper>>,
     fitness: Fitness,
-    /// Time at which the bucket last had the end of the chain.
+    /// The time of the last evidence that the bucket has the end of the chain.
     heard: Instant,
     /// Whether an empty cache may be loaded from the tiles and the index in the bucket. Cleared after the first load,
     /// so that a cache which fails its checks is rebuilt from the batches instead.
@@ -240,7 +240,7 @@ impl BucketStore {
         if is_damaged {
             writer.failed = Some(Failed::Check);
             return Err(StoreError::TreeDamaged {
-                detail: "a reader found a tile that does not check".to_owned(),
+                detail: "a reader found a tile that does not match the tree".to_owned(),
             });
         }
         writer.failed = Some(failed);
@@ -410,7 +410,7 @@ impl Store for BucketStore {
             Appended::Overtaken { by } => {
                 self.succeeded();
                 self.appends.store(false, Ordering::Relaxed);
-                let detail = format!("{} has a batch of the writer {by}", super::layout::batch(batch.first));
+                let detail = format!("writer {by} has already written {}", super::layout::batch(batch.first));
                 Err(StoreError::Overtaken { detail })
             }
         }

@@ -118,8 +118,8 @@ pub fn open_bucket_with(
     })
 }
 
-/// A place of its own in the real object store that `TREEHEAD_TEST_S3` names (`http://KEY:SECRET@HOST:PORT/BUCKET`), whose
-/// bucket is made if it is not there. `None` if it names none, unless `TREEHEAD_REQUIRE_S3` makes that a failure.
+/// A new prefix in the object store that `TREEHEAD_TEST_S3` names (`http://KEY:SECRET@HOST:PORT/BUCKET`), whose bucket is
+/// created if needed. `None` if the variable is unset, unless `TREEHEAD_REQUIRE_S3` makes that a failure.
 #[cfg(feature = "bucket")]
 pub fn real_objects() -> Option<Arc<dyn Objects>> {
     let Ok(text) = std::env::var("TREEHEAD_TEST_S3") else {
@@ -142,14 +142,14 @@ pub fn real_objects() -> Option<Arc<dyn Objects>> {
         _ => None,
     };
     let objects = S3::open_with(&address, &options, &variables, crate::clock::system()).unwrap();
-    // Tests of other programs may make it, too.
+    // Other test programs may create it at the same time.
     let (made, said) = objects.administer(&[], Vec::new(), b"").unwrap();
     assert!(
         matches!(made, 200 | 409),
         "the bucket was not created: {made} {}",
         String::from_utf8_lossy(&said)
     );
-    // Also finds out how the store wants tags.
+    // This also finds out the form of tags that the store accepts.
     check_store(&objects, Extent { rounds: 1, racers: 2, objects: 1 }).unwrap();
     Some(Arc::new(objects))
 }

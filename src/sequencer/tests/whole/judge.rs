@@ -1,5 +1,5 @@
-//! The promises, checked at each write to the bucket and at each word of a server. The judge keeps the chain by itself, from
-//! the batches as they are written, and asks no server.
+//! Checks the promises at each write to the bucket and at each statement of a server. The judge builds its own chain
+//! from the batches as they are written, and asks no server.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -18,18 +18,18 @@ pub struct Judge {
     has_witnesses: bool,
     pub entries: Vec<Vec<u8>>,
     leaves: Vec<Hash>,
-    /// The hashes at level 1 of the tiles.
+    /// The hashes of the tiles at level 1.
     above: Vec<Hash>,
     edge: RightEdge,
-    /// The root at the end of each batch.
+    /// The root after each batch, by tree size.
     roots: BTreeMap<u64, Hash>,
     known: HashSet<Hash>,
     claims: HashMap<Hash, Hash>,
-    /// Indices that were acknowledged as new.
+    /// Indices that a server acknowledged as new.
     fresh: BTreeSet<u64>,
     acknowledged: BTreeMap<u64, Hash>,
     pub heads: usize,
-    /// The first promise that was broken.
+    /// The first broken promise.
     pub broken: Option<String>,
 }
 
@@ -66,7 +66,7 @@ impl Judge {
         }
     }
 
-    /// Does a write, and checks what it changed.
+    /// Carries out a write and checks its effect.
     pub fn write<T>(&mut self, key: &str, write: impl FnOnce(&MemoryObjects) -> T) -> T {
         let before = self.objects.bytes(key);
         let answer = write(&self.objects);
@@ -87,7 +87,7 @@ impl Judge {
         }
         if key.starts_with(TILES) {
             let tile = Tile::parse(key).map_err(|e| e.to_string())?;
-            let right = self.tile(tile).ok_or(format!("{key} of what is not in the log"))?;
+            let right = self.tile(tile).ok_or(format!("{key} covers entries that are not in the log"))?;
             return if right == now { Ok(()) } else { Err(format!("a wrong {key}")) };
         }
         let Some(kind) = HeadKind::parse(key) else { return Ok(()) };
@@ -111,7 +111,7 @@ impl Judge {
         Ok(())
     }
 
-    /// ONE CHAIN, and everything in it once.
+    /// ONE CHAIN, with each entry and claim once.
     fn extend(&mut self, key: &str, bytes: &[u8]) -> Result<(), String> {
         let batch = BatchObject::parse(bytes.to_vec()).map_err(|e| format!("{key}: {e}"))?;
         let head = batch.head();
@@ -129,7 +129,7 @@ impl Judge {
             }
             for claim in facts_of(entry).claims {
                 if self.claims.insert(claim.key, claim.content).is_some() {
-                    return Err(format!("{text:?} claims what was claimed before"));
+                    return Err(format!("{text:?} repeats a claim"));
                 }
             }
             self.entries.push(entry.to_vec());
@@ -141,10 +141,10 @@ impl Judge {
             self.above.push(RightEdge::default().grow(&self.leaves[at..at + 256]).edge.root());
         }
         self.roots.insert(self.size(), self.edge.root());
-        if head.after == self.edge.root() { Ok(()) } else { Err(format!("{key} says another root")) }
+        if head.after == self.edge.root() { Ok(()) } else { Err(format!("{key} states another root")) }
     }
 
-    /// The bytes of a tile over the chain; `None` if it has less.
+    /// The bytes of a tile over the chain; `None` if the chain is too short.
     fn tile(&self, tile: Tile) -> Option<Vec<u8>> {
         let from = usize::try_from(tile.id.index()).ok()? * 256;
         let range = from..from + tile.width();
@@ -163,7 +163,7 @@ impl Judge {
         }
     }
 
-    /// ON THE CHAIN, as it is at this moment.
+    /// ON THE CHAIN: the head covers a prefix of the current chain.
     fn is_prefix(&self, head: &Checkpoint) -> Result<(), String> {
         if self.roots.get(&head.size.get()) == Some(&head.root) {
             return Ok(());
@@ -171,7 +171,7 @@ impl Judge {
         Err(format!("a head of {} leaves that is not on the chain of {}", head.size, self.size()))
     }
 
-    /// Checks a head that a server signs or shows.
+    /// Checks a head that a server has signed or shown.
     pub fn head(&mut self, what: &str, head: &Checkpoint) {
         let held = self.is_prefix(head).map_err(|why| format!("{what}: {why}"));
         self.note(held);
@@ -198,10 +198,10 @@ impl Judge {
                 return if is_taken {
                     Ok(())
                 } else {
-                    Err(format!("{text:?} was refused, and nobody has its claim"))
+                    Err(format!("{text:?} was refused, but no entry has its claim"))
                 };
             }
-            // It may be in the log all the same.
+            // The entry may be in the log anyway.
             Err(_) => return Ok(()),
         };
         let leaf = usize::try_from(index.get()).ok().and_then(|at| self.leaves.get(at)).copied();
@@ -216,7 +216,7 @@ impl Judge {
         Ok(())
     }
 
-    /// Checks what readers of a server are told.
+    /// Checks the size that a server shows to readers.
     pub fn shown(&mut self, name: &str, size: TreeSize) {
         if size.get() > self.size() {
             let held = format!("{name} shows {size} entries of {}", self.size());
@@ -224,7 +224,7 @@ impl Judge {
         }
     }
 
-    /// Checks that nothing that was acknowledged is missing. Returns the number of acknowledgements.
+    /// Checks that no acknowledged entry is missing. Returns the number of acknowledgements.
     pub fn at_end(&mut self) -> usize {
         let chain: Vec<Hash> = self
             .objects

@@ -1,11 +1,11 @@
-//! A simulation of the whole: two or three servers of one log, each with the real sequencer, the real store and a cache on
-//! the disk, on one bucket whose requests are done, not done, done without an answer, refused, slow, doubled or late by
-//! chance. Processes pause, end and are killed at any request, with their caches kept or lost; several believe at times that
-//! it is their turn; senders send the same entries and claims to all of them. A judge checks each write to the bucket, each
-//! signature, each answer, and what readers see.
+//! A simulation of whole servers: two or three servers of one log, each with the real sequencer, the real store and a
+//! cache on disk, share one bucket. Requests succeed, fail, lose their answers, are refused, slow, repeated or late at
+//! random. Processes pause, stop and are killed at any request, with their caches kept or lost. At times, several
+//! believe that it is their turn. Senders send the same entries and claims to all of them. A judge checks each write to
+//! the bucket, each signature, each answer, and everything that readers see.
 //!
-//! What is chosen follows from a seed, and when threads run does not: a seed shows a fault often, not always.
-//! `TREEHEAD_SIMULATION_RUNS` sets the number of runs, `TREEHEAD_SIMULATION_SEED` the one seed to run.
+//! A seed determines the choices but not the scheduling of threads, so a seed reveals a fault often but not always.
+//! `TREEHEAD_SIMULATION_RUNS` sets the number of runs, `TREEHEAD_SIMULATION_SEED` the only seed to run.
 
 mod judge;
 mod server;
@@ -25,24 +25,24 @@ use judge::Judge;
 use server::{Server, Witness};
 use wild::{Random, Shared};
 
-/// A fault that is built into the servers, for the simulation to find.
+/// A fault built into the servers, which the simulation must find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
     /// Writes tiles after the head.
     HeadBeforeTiles,
-    /// Takes a batch whose answer was lost as done.
+    /// Assumes that a batch with a lost answer was written.
     BelievesUnclear,
-    /// Writes heads without the condition.
+    /// Writes heads unconditionally.
     UnconditionalHead,
-    /// After it was overtaken, appends what it had planned before.
+    /// Appends its old plan after it was overtaken.
     KeepsItsPlan,
-    /// Answers although another batch has the place.
+    /// Answers although another batch has the key.
     AnswersBeforeStaging,
-    /// Does not take in what others appended.
+    /// Does not follow other servers' batches.
     DoesNotFollow,
 }
 
-/// What happened in a run.
+/// The events of a run.
 #[derive(Debug, Default)]
 struct Happened {
     entries: usize,
@@ -68,7 +68,7 @@ fn wait_for(sequencer: &Sequencer, sent: Vec<Candidate>, wait: Wait) -> Option<O
     }
 }
 
-/// A sender: new entries, entries that others send as well, and claims that others make as well.
+/// A sender of new entries, entries that others also send, and claims that others also make.
 fn send(number: u64, shared: &Shared, servers: &[Running], is_over: &AtomicBool, mut random: Random) {
     let mut next = 0;
     while !is_over.load(Ordering::SeqCst) {
@@ -77,7 +77,7 @@ fn send(number: u64, shared: &Shared, servers: &[Running], is_over: &AtomicBool,
             std::thread::sleep(Duration::from_millis(1));
             continue;
         };
-        // Enough for some full tiles: the judge reads all of them for each head.
+        // Enough for some full tiles. More would be slow, because the judge reads all tiles for each head.
         let is_much = shared.judge().size() > 1_000;
         std::thread::sleep(Duration::from_millis(if is_much { 20 } else { random.below(4) }));
         let count = if random.below(4) == 0 && !is_much { 60 } else { 1 + random.below(3) };
@@ -137,7 +137,7 @@ fn read(shared: &Shared, servers: &[Running], is_over: &AtomicBool, mut random: 
     }
 }
 
-/// Disturbs the servers.
+/// Pauses, stops and kills servers, and changes whose turn it is.
 fn disturb(servers: &mut [Server], shared: &Shared, random: &mut Random, steps: u64) -> usize {
     let mut kills = 0;
     for _ in 0..steps {
@@ -157,7 +157,7 @@ fn disturb(servers: &mut [Server], shared: &Shared, random: &mut Random, steps: 
                 server.open(random.below(2) == 0);
             }
             2 | 3 => server.process.pause(Duration::from_millis(random.below(25))),
-            // Mostly one holds the lease; sometimes two, sometimes none.
+            // Usually one server has its turn, sometimes two, sometimes none.
             4..=7 => {
                 let both = random.below(3) == 0;
                 for (other, server) in servers.iter().enumerate() {
@@ -191,7 +191,7 @@ fn run(seed: u64, mutant: Option<Mutant>, steps: u64) -> Happened {
         }
         let kills = disturb(&mut servers, &shared, &mut random, steps);
         is_over.store(true, Ordering::SeqCst);
-        // The storm is over: one appends, and all show everything.
+        // Without faults, one server appends, and all servers show every entry.
         shared.is_calm.store(true, Ordering::SeqCst);
         for (at, server) in servers.iter().enumerate() {
             server.process.holds.store(at == 0, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! One server of the log: the real sequencer over the real store, whose processes come and go.
+//! One server of the log: the real sequencer over the real store, in a process that ends and restarts.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -23,19 +23,19 @@ use crate::store::tests::MemoryStore;
 use crate::store::tests::fixtures::{batch_of, copy_dir, describe, options, unlocked};
 use crate::store::{Batch, SignedHead, Staged, Store, StoreError, StoreReader, Turn};
 
-/// A witness that all servers ask. Its last head.
+/// The last head of the witness that all servers ask.
 pub type Witness = Arc<Mutex<TreeSize>>;
 
-/// A store that is told whose turn it is.
+/// A store whose turns the simulation decides.
 struct Turns {
     inner: BucketStore,
     shared: Arc<Shared>,
     process: Arc<Process>,
-    /// The batch that was appended in the place of the planned one.
+    /// The batch that was appended instead of the planned one.
     kept: Option<Batch>,
 }
 
-/// Any proof will do: the mutants have none.
+/// A forged proof of staging, for mutants.
 fn token() -> Staged {
     MemoryStore::new(describe()).stage(&batch_of(&RightEdge::default(), vec![b"x".to_vec()])).unwrap()
 }
@@ -56,7 +56,7 @@ impl Store for Turns {
     fn stage(&mut self, batch: &Batch) -> Result<Staged, StoreError> {
         let mut staged = self.inner.stage(batch);
         if self.shared.is(Mutant::KeepsItsPlan) {
-            // It goes on with the same entries behind what the other one appended.
+            // Append the same entries after the other server's batch.
             while matches!(staged, Err(StoreError::Overtaken { .. })) {
                 self.inner.follow()?;
                 let batch = batch_of(&self.inner.edge(), batch.entries.clone());
@@ -117,7 +117,7 @@ impl Store for Turns {
     }
 }
 
-/// Asks the one witness, which cosigns whatever is no step back.
+/// Asks the witness, which cosigns every head that is not smaller than its last.
 struct Asking {
     last: Witness,
     shared: Arc<Shared>,
@@ -173,7 +173,7 @@ impl Server {
         server
     }
 
-    /// Starts a process, as often as it takes.
+    /// Starts a process, and retries until it runs.
     pub fn open(&mut self, holds: bool) {
         let until = Instant::now() + Duration::from_secs(20);
         while self.shared.judge().broken.is_none() {
@@ -225,11 +225,11 @@ impl Server {
         Sequencer::start(Box::new(store), signer(), &quick(), cosigners).map_err(|e| e.to_string())
     }
 
-    /// Ends the process in good order.
+    /// Shuts the process down cleanly.
     pub fn stop(&mut self) {
         let sequencer = self.running.lock().unwrap().take();
         self.check_faults(sequencer.as_deref());
-        // Clients and readers let go of it soon.
+        // Senders and readers drop their references soon.
         if let Some(sequencer) = sequencer {
             let _ = sequencer.shut_down();
             let until = Instant::now() + Duration::from_secs(5);
@@ -239,7 +239,7 @@ impl Server {
         }
     }
 
-    /// Kills the process after some requests, and keeps its cache as it was, or loses it.
+    /// Kills the process after some requests, and keeps or deletes its cache.
     pub fn kill(&mut self, requests: u64, keeps_cache: bool) {
         self.process.kill_after(requests);
         let until = Instant::now() + Duration::from_millis(30);
@@ -255,7 +255,7 @@ impl Server {
         self.dir = left;
     }
 
-    /// Whatever happens to a sound bucket, no server speaks of damage or a rollback, and none panics.
+    /// Checks that no server reports damage or a rollback of the sound bucket, and that none panics.
     pub fn check_faults(&self, sequencer: Option<&Sequencer>) {
         let Some(sequencer) = sequencer else { return };
         for trouble in [Trouble::Panic, Trouble::Damage, Trouble::Rollback] {

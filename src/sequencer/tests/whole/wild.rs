@@ -1,4 +1,4 @@
-//! One process's way to the bucket, on which anything may happen.
+//! One process's connection to the bucket, with random faults.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -26,18 +26,18 @@ impl Random {
     }
 }
 
-/// A write that is on its way, or whose copy is.
+/// A delayed write, or a delayed copy of a write.
 enum Late {
     Create(String, Vec<u8>),
     Replace(String, Vec<u8>, Tag),
     Put(String, Vec<u8>),
 }
 
-/// What all processes share.
+/// The state that all processes share.
 pub struct Shared {
     pub judge: Mutex<Judge>,
     late: Mutex<Vec<Late>>,
-    /// Nothing goes wrong any more.
+    /// True once there are no further faults.
     pub is_calm: AtomicBool,
     pub mutant: Option<Mutant>,
 }
@@ -56,7 +56,7 @@ impl Shared {
         self.mutant == Some(mutant)
     }
 
-    /// A write that was late arrives.
+    /// Delivers a delayed write.
     fn deliver(&self, random: u64) {
         let late = {
             let mut late = self.late.lock().expect("no panic while it is held");
@@ -78,14 +78,14 @@ impl Shared {
     }
 }
 
-/// A process as others see it from outside.
+/// The controls of a process.
 #[derive(Default)]
 pub struct Process {
-    /// Requests until it is killed; negative if it is not.
+    /// Number of requests until the process is killed; negative for never.
     until_kill: AtomicI64,
     pub is_dead: AtomicBool,
     held_until: Mutex<Option<Instant>>,
-    /// It believes that it is its turn.
+    /// True if the process believes that it is its turn.
     pub holds: AtomicBool,
 }
 
@@ -98,7 +98,7 @@ impl Process {
         self.until_kill.store(i64::try_from(requests).expect("few"), Ordering::SeqCst);
     }
 
-    /// Holds all of its requests back for a while, as a stopped process does.
+    /// Delays all requests for a while, like a stopped process.
     pub fn pause(&self, time: Duration) {
         *self.held_until.lock().expect("no panic while it is held") = Some(Instant::now() + time);
     }
@@ -148,7 +148,7 @@ impl Wild {
         self.random.lock().expect("no panic while it is held").below(limit)
     }
 
-    /// Sends a request. What may be repeated is sent twice, which the client of a real store does for longer.
+    /// Sends a request, and retries a repeatable one once. The client of a real store retries for longer.
     fn request<T>(
         &self,
         operation: Operation,

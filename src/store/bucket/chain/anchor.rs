@@ -28,8 +28,8 @@ impl Chain {
         format!("a batch that ends at tree size {} with root {}", self.edge.size(), self.edge.root())
     }
 
-    /// Checks that the batch with this first index ends where the known tree ends, with its root. Returns false if it is
-    /// missing.
+    /// Checks that the batch with this first index ends where the known tree ends, with the same root. Returns false if
+    /// the batch is missing.
     pub(super) fn check_batch(&self, first: LeafIndex) -> Result<bool, ChainError> {
         let (size, key) = (self.edge.size(), layout::batch(first));
         let expected = || self.expected_end();

@@ -50,7 +50,7 @@ impl Chain {
                     return Ok(Sealed::Overtaken);
                 }
                 Ok(None) if exists => {
-                    let detail = "the bucket says that it exists, and does not have it".to_owned();
+                    let detail = "the bucket says that it exists, but does not have it".to_owned();
                     return Err(ChainError::Unclear { key, detail });
                 }
                 Ok(None) => {}

@@ -237,7 +237,7 @@ impl MoveToBucket<'_> {
                 continue;
             }
             if chain.replace_head(kind, &head.note, root_at)? == HeadReplaced::Overtaken {
-                let detail = format!("{kind} in {} was replaced meanwhile", self.objects.name());
+                let detail = format!("another process replaced {kind} in {} meanwhile", self.objects.name());
                 return Err(StoreError::Overtaken { detail }.into());
             }
         }
@@ -291,7 +291,7 @@ impl Joined {
                 Ok(())
             }
             Appended::Overtaken { by } => {
-                let detail = format!("a batch of the writer {by} has the place of entry {first}");
+                let detail = format!("writer {by} has already written a batch at entry {first}");
                 Err(StoreError::Overtaken { detail }.into())
             }
         }

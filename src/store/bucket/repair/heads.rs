@@ -139,8 +139,9 @@ fn write(objects: &dyn Objects, kind: HeadKind, note: &[u8], tag: Option<&Tag>) 
             return Ok(());
         }
         if is_stale {
-            let detail =
-                format!("{key} was written meanwhile: stop the log's servers, and run the command again");
+            let detail = format!(
+                "another process wrote {key} meanwhile: stop the log's servers, and run the command again"
+            );
             return Err(StoreError::Overtaken { detail }.into());
         }
     }

@@ -1,4 +1,4 @@
-//! Losses of each kind, repaired.
+//! Repairs of each kind of loss.
 
 mod backups;
 
@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use backups::back_up;
 
 use super::*;
+use crate::bucket::Operation;
 use crate::bucket::tests::memory::{Fault, MemoryObjects};
-use crate::bucket::{Headers, Listing, Object, Operation, Requests};
 use crate::store::bucket::layout::{BATCHES, TILES};
 use crate::store::bucket::{BucketStore, Seal};
 use crate::store::tests::conformance::check;
@@ -40,7 +40,7 @@ fn head(store: &mut BucketStore) {
     store.replace_checkpoint(old.as_deref(), &new).unwrap();
 }
 
-/// A log with these batches, and a head over all.
+/// A log with these batches, and a head over all of them.
 fn log_of(counts: &[usize]) -> MemoryObjects {
     let (dir, objects) = (TempDir::new().unwrap(), MemoryObjects::default());
     make::make(&objects, ORIGIN, "opaque", &signed(&RightEdge::default()), false).unwrap();
@@ -74,14 +74,14 @@ fn mend(
         .run(sources)
 }
 
-/// Repairs with what the bucket itself has.
+/// Repairs a bucket from its own bundles.
 fn repair(objects: &MemoryObjects) -> Result<RepairOutcome, CopyError> {
     let own = BundleSource::of_bucket(Arc::new(objects.clone()));
     let own = NamedSource { name: "its bundles".to_owned(), entries: Box::new(own) };
     mend(objects, RepairMode::Repair, SourceHeads::default(), &mut [own])
 }
 
-/// Restores, or repairs, from a backup.
+/// Restores or repairs from a backup.
 fn from_backup(objects: &MemoryObjects, mode: RepairMode, dir: &Path) -> Result<RepairOutcome, CopyError> {
     let layout = Layout::new(dir);
     let heads = SourceHeads { signed: read_signed(&layout.checkpoint(), &key()).unwrap(), witnessed: None };
@@ -89,7 +89,7 @@ fn from_backup(objects: &MemoryObjects, mode: RepairMode, dir: &Path) -> Result<
     mend(objects, mode, heads, &mut [NamedSource { name: "a backup".to_owned(), entries }])
 }
 
-/// The log is whole: batches, tiles and heads check, and a new server serves it.
+/// Checks that the log is sound: batches, tiles and heads are right, and a new server serves it.
 fn sound(objects: &MemoryObjects, size: usize) {
     let (origin, keys) = (Origin::from(key().name().clone()), vec![key()]);
     let fsck = BucketFsck {
@@ -112,7 +112,7 @@ fn keys_below(objects: &MemoryObjects, prefix: &str) -> Vec<String> {
 }
 
 #[test]
-fn neighbouring_batches_that_are_lost_are_made_again_from_bundles() {
+fn lost_neighbouring_batches_are_rebuilt_from_bundles() {
     let log = log_of(&COUNTS);
     let batches = keys_below(&log, BATCHES);
     assert_eq!(batches.len(), COUNTS.len());
@@ -131,7 +131,7 @@ fn neighbouring_batches_that_are_lost_are_made_again_from_bundles() {
 }
 
 #[test]
-fn damaged_batches_are_replaced_whatever_is_there() {
+fn damaged_batches_are_replaced_whatever_the_damage() {
     let log = log_of(&COUNTS);
     let batches = keys_below(&log, BATCHES);
     let other = log_of(&[1, 9]);
@@ -139,7 +139,7 @@ fn damaged_batches_are_replaced_whatever_is_there() {
         let bytes = log.bytes(key).unwrap();
         let mut flipped = bytes.clone();
         flipped[bytes.len() / 2] ^= 1;
-        // Whole, and of another history.
+        // A well-formed batch of another history.
         let edge = RightEdge::default()
             .grow(&numbered(0, COUNTS[..at].iter().sum()).iter().map(|e| Hash::leaf(e)).collect::<Vec<_>>())
             .edge;
@@ -157,7 +157,7 @@ fn damaged_batches_are_replaced_whatever_is_there() {
             let bucket = log.copy();
             bucket.set(key, &version);
             if at > 1 {
-                // The one before it as well, which is missing.
+                // Also remove the batch before it.
                 bucket.remove(&batches[at - 1]);
             }
             let mended = repair(&bucket).unwrap();
@@ -168,7 +168,7 @@ fn damaged_batches_are_replaced_whatever_is_there() {
 }
 
 #[test]
-fn a_damaged_batch_that_nobody_has_is_left_alone() {
+fn a_damaged_batch_that_no_source_has_is_left_alone() {
     let log = log_of(&COUNTS);
     let batches = keys_below(&log, BATCHES);
     log.remove(&batches[2]);
@@ -191,56 +191,14 @@ fn a_damaged_batch_that_nobody_has_is_left_alone() {
     sound(&log, ALL);
 }
 
-/// A bucket whose rules deny replacing batches.
-struct Ruled(MemoryObjects);
-
-impl Objects for Ruled {
-    fn get(&self, key: &str, limit: usize) -> Result<Option<Object>, BucketError> {
-        self.0.get(key, limit)
-    }
-
-    fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Option<Object>, BucketError> {
-        self.0.get_range(key, offset, length)
-    }
-
-    fn create(&self, key: &str, bytes: &[u8], headers: &Headers) -> Result<Creation, BucketError> {
-        self.0.create(key, bytes, headers)
-    }
-
-    fn replace(&self, key: &str, _: &[u8], _: &Tag, _: &Headers) -> Result<Replacement, BucketError> {
-        let (url, code) = (key.to_owned(), "AccessDenied".to_owned());
-        let (refusal, detail) = (Refusal::Denied, String::new());
-        Err(BucketError::Refused { url, status: 403, code, refusal, detail })
-    }
-
-    fn put(&self, key: &str, bytes: &[u8], headers: &Headers) -> Result<Tag, BucketError> {
-        self.0.put(key, bytes, headers)
-    }
-
-    fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Listing, BucketError> {
-        self.0.list(prefix, after, limit)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), BucketError> {
-        self.0.delete(key)
-    }
-
-    fn requests(&self) -> &Requests {
-        self.0.requests()
-    }
-
-    fn name(&self) -> String {
-        self.0.name()
-    }
-}
-
 #[test]
-fn a_damaged_batch_that_a_rule_protects_is_named_and_made_once_it_is_deleted() {
+fn a_damaged_batch_that_a_rule_protects_is_named_and_rebuilt_once_it_is_deleted() {
     let log = log_of(&COUNTS);
     let batches = keys_below(&log, BATCHES);
     log.set(&batches[3], b"x");
     let run = || {
-        let (key, objects) = (key(), Arc::new(Ruled(log.clone())));
+        let denied = log.hooked(|operation, _, _| (operation == Operation::Replace).then_some(Fault::Denied));
+        let (key, objects) = (key(), Arc::new(denied));
         let own = Box::new(BundleSource::of_bucket(objects.clone()));
         let (heads, mode) = (SourceHeads::default(), RepairMode::Repair);
         let (has_witnesses, profile, progress) = (false, "opaque", &|_, _| ());
@@ -257,7 +215,7 @@ fn a_damaged_batch_that_a_rule_protects_is_named_and_made_once_it_is_deleted() {
 }
 
 #[test]
-fn a_log_that_was_moved_away_is_mended_up_to_its_seal() {
+fn a_log_that_was_moved_away_is_repaired_up_to_its_seal() {
     let log = log_of(&COUNTS);
     let edge =
         RightEdge::default().grow(&numbered(0, ALL).iter().map(|e| Hash::leaf(e)).collect::<Vec<_>>()).edge;
@@ -275,20 +233,20 @@ fn a_log_that_was_moved_away_is_mended_up_to_its_seal() {
     log.set(&layout::batch(edge.next_index()), &seal.to_bytes());
     log.remove(&keys_below(&log, BATCHES)[2]);
     assert_eq!(repair(&log).unwrap().created, 1);
-    // It goes on elsewhere, and not here.
+    // A longer backup must not extend a sealed log.
     for mode in [RepairMode::Restore, RepairMode::Repair] {
         let before = log.all();
         let error = from_backup(&log, mode, &out).unwrap_err();
         assert!(matches!(error, CopyError::Store(StoreError::Chain(ChainError::Sealed { .. }))), "{error}");
         assert_eq!(log.all(), before);
     }
-    // A backup of it ends where it does.
+    // A backup ends at the seal, too.
     let out = place.path().join("sealed");
     assert_eq!(back_up(&log, &out, 3_000).unwrap().head.head.size, edge.size());
 }
 
 #[test]
-fn tiles_are_made_from_batches_and_a_head_comes_from_a_source() {
+fn tiles_are_rebuilt_from_batches_and_a_head_comes_from_a_source() {
     let log = log_of(&COUNTS);
     for key in keys_below(&log, TILES) {
         for version in [None, Some(b"x".as_slice()), Some(&[])] {
@@ -323,7 +281,7 @@ fn tiles_are_made_from_batches_and_a_head_comes_from_a_source() {
 }
 
 #[test]
-fn a_log_with_witnesses_has_two_heads_to_mend() {
+fn both_heads_of_a_log_with_witnesses_are_repaired() {
     let log = log_of(&COUNTS);
     let published = log.bytes("checkpoint").unwrap();
     let dir = TempDir::new().unwrap();
@@ -355,20 +313,20 @@ fn a_log_with_witnesses_has_two_heads_to_mend() {
         };
         repair.run(&mut [])
     };
-    // The one that the log signed last is lost: the published one is the last that is known.
+    // The signed head is lost: the published head is the last known one.
     let bucket = log.copy();
     bucket.remove("checkpoint.signed");
     let mended = run(&bucket, false).unwrap();
     assert_eq!((mended.checkpoint, mended.head.head.size.get()), (CheckpointWas::Lost, ALL as u64));
     assert_eq!(bucket.bytes("checkpoint.signed").unwrap(), published);
-    // The published one is lost.
+    // The published head is lost.
     let bucket = log.copy();
     bucket.remove("checkpoint");
     let mended = run(&bucket, true).unwrap();
     assert_eq!((mended.checkpoint, mended.heads), (CheckpointWas::Current, vec![HeadKind::Published]));
     assert_eq!(bucket.bytes("checkpoint").unwrap(), published);
     sound(&bucket, ALL + 100);
-    // Without a source it stays away until the next quorum, and the log runs.
+    // Without a source, it stays missing until the next quorum, and the log runs.
     bucket.remove("checkpoint");
     run(&bucket, false).unwrap();
     let dir = TempDir::new().unwrap();
@@ -379,7 +337,7 @@ fn a_log_with_witnesses_has_two_heads_to_mend() {
     assert!(error.to_string().contains("quorum of witnesses"), "{error}");
 }
 
-/// A log that lost something of each kind.
+/// A copy of the log that has lost one object of each kind.
 fn wounded(log: &MemoryObjects) -> MemoryObjects {
     let bucket = log.copy();
     let batches = keys_below(log, BATCHES);
@@ -390,7 +348,7 @@ fn wounded(log: &MemoryObjects) -> MemoryObjects {
 }
 
 #[test]
-fn whatever_request_fails_the_same_repair_goes_on() {
+fn after_any_failed_request_the_same_repair_continues() {
     let log = log_of(&COUNTS);
     let requests = [
         (Operation::Create, BATCHES),

@@ -1,4 +1,4 @@
-//! The store over a bucket in memory: turns, tiles, lost caches, and faults of each request.
+//! Tests of the store over a bucket in memory: turns, tiles, lost caches, and faults of each request.
 
 use tempfile::TempDir;
 
@@ -74,7 +74,7 @@ fn a_static_reader_finds_the_tiles_of_each_head() {
             check_tiles(&objects, &store);
         }
     }
-    // A head over what is not there is not written, and neither are its tiles.
+    // The store writes neither a head over missing batches nor its tiles.
     let more = batch_of(&store.edge(), numbered(size, 300)).growth.edge;
     let before = objects.all();
     let old = store.checkpoint();
@@ -83,7 +83,7 @@ fn a_static_reader_finds_the_tiles_of_each_head() {
 }
 
 #[test]
-fn partial_tiles_that_a_rule_deleted_are_written_again() {
+fn partial_tiles_that_a_rule_deleted_are_rewritten() {
     let (dir, objects) = (TempDir::new().unwrap(), MemoryObjects::default());
     let mut store = open_bucket(dir.path(), &objects).unwrap();
     append(&mut store, numbered(0, 1_000));
@@ -101,7 +101,7 @@ fn partial_tiles_that_a_rule_deleted_are_written_again() {
 }
 
 #[test]
-fn two_stores_take_turns_and_the_later_one_writes_the_tiles_that_are_missing() {
+fn two_stores_take_turns_and_the_later_one_writes_the_missing_tiles() {
     let (dirs, objects) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], MemoryObjects::default());
     let mut a = open_bucket(dirs[0].path(), &objects).unwrap();
     let mut b = open_bucket(dirs[1].path(), &objects).unwrap();
@@ -112,13 +112,13 @@ fn two_stores_take_turns_and_the_later_one_writes_the_tiles_that_are_missing() {
     b.follow().unwrap();
     check(&b, &numbered(0, 300));
     assert_eq!(a.checkpoint(), b.checkpoint());
-    // A batch without a head, and then another server.
+    // Append a batch without a head, then switch to another server.
     append(&mut a, numbered(300, 500));
     b.follow().unwrap();
     append(&mut b, numbered(800, 10));
     head(&mut b);
     check_tiles(&objects, &b);
-    // The first one wakes up.
+    // The first server wakes up.
     let late = batch_of(&a.edge(), numbered(900, 5));
     overtaken(a.stage(&late));
     let (old, new) = (a.checkpoint(), signed(&a.edge()));
@@ -129,7 +129,7 @@ fn two_stores_take_turns_and_the_later_one_writes_the_tiles_that_are_missing() {
     append(&mut a, numbered(810, 5));
     head(&mut a);
     check_tiles(&objects, &a);
-    // A third one without a cache.
+    // A third server starts without a cache.
     drop((a, b));
     let dir = TempDir::new().unwrap();
     check(&open_bucket(dir.path(), &objects).unwrap(), &numbered(0, 815));
@@ -159,12 +159,12 @@ fn a_bucket_that_has_less_than_the_cache_or_something_else_is_refused() {
     append(&mut grown, numbered(2_000, 40));
     head(&mut grown);
     refused(&old);
-    // Nothing was changed by the attempts.
+    // The attempts changed nothing.
     check(&open_bucket(dir.path(), &objects).unwrap(), &numbered(0, 340));
 }
 
 #[test]
-fn with_witnesses_the_world_reads_heads_with_their_quorum_only() {
+fn with_witnesses_only_heads_with_a_quorum_are_published() {
     let (dir, objects) = (TempDir::new().unwrap(), MemoryObjects::default());
     let mut store = open_bucket(dir.path(), &objects).unwrap();
     head(&mut store);
@@ -189,7 +189,7 @@ fn with_witnesses_the_world_reads_heads_with_their_quorum_only() {
         assert_eq!((store.checkpoint(), store.witnessed()), (later.clone(), Some(three.clone())));
         check(&store, &numbered(0, 303));
     }
-    // The witnesses are gone.
+    // The log no longer has witnesses.
     let mut store = open_bucket(dir.path(), &objects).unwrap();
     assert_eq!(store.checkpoint(), later);
     append(&mut store, numbered(303, 1));
@@ -205,7 +205,7 @@ fn with_index() -> MemoryObjects {
     head(&mut store);
     append(&mut store, numbered(1_000, 7));
     let mut known = index_objects::KnownRuns::new();
-    // Its thread may still write or merge runs.
+    // The index thread may still write or merge runs.
     let covered = (0..100).find_map(|_| {
         std::thread::sleep(std::time::Duration::from_millis(20));
         index_objects::upload(&objects, &store.layout.index(), &mut known).ok().flatten()
@@ -215,11 +215,11 @@ fn with_index() -> MemoryObjects {
 }
 
 #[test]
-fn a_start_without_a_cache_reads_tiles_and_index_and_only_the_last_batches() {
+fn a_start_without_a_cache_reads_tiles_the_index_and_only_the_last_batches() {
     let objects = with_index();
     let dir = TempDir::new().unwrap();
     let opened = objects.copy();
-    // Batches that the tiles stand for are not read.
+    // The start does not read the batches that the tiles cover.
     let damaged = layout::batch(LeafIndex::new(100).unwrap());
     opened.set(&damaged, b"noise");
     let mut store = open_bucket(dir.path(), &opened).unwrap();
@@ -237,7 +237,7 @@ fn a_start_without_a_cache_reads_tiles_and_index_and_only_the_last_batches() {
 }
 
 #[test]
-fn what_does_not_check_in_the_bucket_is_made_from_the_batches() {
+fn damaged_tiles_and_indexes_are_rebuilt_from_the_batches() {
     let whole = with_index();
     let derived: Vec<String> = whole
         .all()
@@ -270,7 +270,7 @@ fn what_does_not_check_in_the_bucket_is_made_from_the_batches() {
 }
 
 #[test]
-fn a_batch_that_is_damaged_with_its_bundle_is_named() {
+fn a_damaged_batch_whose_bundle_is_damaged_too_is_named() {
     let objects = with_index();
     let dir = TempDir::new().unwrap();
     let store = open_bucket(dir.path(), &objects).unwrap();
@@ -282,7 +282,7 @@ fn a_batch_that_is_damaged_with_its_bundle_is_named() {
 }
 
 #[test]
-fn the_holder_of_the_lease_gives_it_up_when_it_stops() {
+fn the_holder_releases_the_lease_when_it_stops() {
     let (dirs, objects) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], MemoryObjects::default());
     let open = |at: usize| {
         let change = |options: &mut BucketOptions| {
@@ -301,11 +301,11 @@ fn the_holder_of_the_lease_gives_it_up_when_it_stops() {
     let Turn::Stand { holder, .. } = b.turn().unwrap() else { panic!("one holds it") };
     assert_eq!(holder.as_deref(), Some("http://0"));
     drop(a);
-    assert_eq!(open(0).turn().unwrap(), Turn::Hold, "it need not run out");
+    assert_eq!(open(0).turn().unwrap(), Turn::Hold, "it was released, so it need not expire");
 }
 
-/// Appends as the sequencer does: after an error it reloads, after being overtaken it follows, and then it leaves out what
-/// the log has.
+/// Appends like the sequencer: after an error it reloads, after being overtaken it follows, and then it drops the
+/// entries that the log has.
 fn append_in_spite(store: &mut BucketStore, entries: &[Vec<u8>]) {
     for _ in 0..10 {
         let is_new = |entry: &Vec<u8>| store.reader().find_leaf(&Hash::leaf(entry)).unwrap().is_none();
@@ -329,7 +329,7 @@ fn append_in_spite(store: &mut BucketStore, entries: &[Vec<u8>]) {
     panic!("it never succeeded");
 }
 
-/// Tries again a few times.
+/// Retries a few times.
 fn recovered(store: &mut BucketStore, recover: impl Fn(&mut BucketStore) -> Result<(), StoreError>) {
     if recover(store).is_err() {
         let last = (0..5).map(|_| store.reload()).find(Result::is_ok);
@@ -338,7 +338,7 @@ fn recovered(store: &mut BucketStore, recover: impl Fn(&mut BucketStore) -> Resu
 }
 
 #[test]
-fn each_fault_of_each_request_loses_nothing_and_doubles_nothing() {
+fn each_fault_of_each_request_loses_and_duplicates_nothing() {
     use Operation::{Create, Get, List, Put, Replace};
     let places = [
         (Get, "batch/"),
@@ -368,11 +368,11 @@ fn each_fault_of_each_request_loses_nothing_and_doubles_nothing() {
                 assert_eq!(store.edge().size().get(), count as u64, "{what}");
                 check(&store, &all);
                 check_tiles(&objects, &store);
-                // What waits is met by other servers.
+                // Another server meets the remaining faults.
                 let other = TempDir::new().unwrap();
                 let follower = (0..20).find_map(|_| open_bucket(other.path(), &objects).ok());
                 let follower = follower.expect(&what);
-                // Reads are told of a fault, and not wrong afterwards.
+                // A read reports the fault, and later reads are right.
                 while (operation, key) == (Get, "tile/") && objects.pending_faults() > 0 {
                     let read = follower.reader().bundle(0, 256);
                     assert!(matches!(read, Err(StoreError::Chain(ChainError::Bucket(_)))), "{read:?}");
@@ -393,7 +393,7 @@ fn fsck(objects: &MemoryObjects, repair: bool) -> Result<BucketChecked, StoreErr
 }
 
 #[test]
-fn fsck_names_what_is_wrong_and_writes_tiles_again() {
+fn fsck_names_wrong_objects_and_rewrites_tiles() {
     let whole = with_index();
     let sound = fsck(&whole, false).unwrap();
     // Four tiles of leaf hashes, one above them, and four bundles.
@@ -417,7 +417,7 @@ fn fsck_names_what_is_wrong_and_writes_tiles_again() {
             let objects = whole.copy();
             change(&objects, key);
             let error = fsck(&objects, true);
-            // A log without keys might have no head yet; its batches say nothing about that.
+            // A log without keys may have no head, so a missing head is no damage.
             let is_lost_head = key == "checkpoint" && error.is_ok();
             assert!(is_lost_head || error.is_err_and(|error| error.is_damage()), "{key}");
         }
@@ -427,7 +427,7 @@ fn fsck_names_what_is_wrong_and_writes_tiles_again() {
 /// `TREEHEAD_TEST_LEAVES=10000000 cargo test --lib leaves_in_a_real_store -- --ignored --nocapture` prints the times.
 #[test]
 #[ignore = "takes minutes, and a real object store"]
-fn many_leaves_in_a_real_store_are_served_soon_by_a_server_without_a_cache() {
+fn a_server_without_a_cache_soon_serves_many_leaves_in_a_real_store() {
     let Some(objects) = real_objects() else { return };
     let leaves = std::env::var("TREEHEAD_TEST_LEAVES").map_or(300_000, |leaves| leaves.parse().unwrap());
     let open = |dir: &TempDir| {

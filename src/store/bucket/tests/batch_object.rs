@@ -21,7 +21,7 @@ fn object(before: &RightEdge, entries: Vec<Vec<u8>>) -> (Batch, Vec<u8>) {
     (batch, bytes)
 }
 
-/// Replaces the checksum by the right one, so that the other rules are what refuses.
+/// Corrects the checksum, so that other rules must reject the object.
 fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     let end = bytes.len() - 32;
     let checksum = Hash::digest(&bytes[..end]);
@@ -33,7 +33,7 @@ fn refused(bytes: Vec<u8>) -> String {
     BatchObject::parse(bytes).unwrap_err().to_string()
 }
 
-/// The fields by their places in the drawing, and the entries by counting down.
+/// The fields by their documented offsets, and the entries.
 #[derive(Debug, PartialEq)]
 struct Plain {
     first: u64,
@@ -42,7 +42,7 @@ struct Plain {
     entries: Vec<Vec<u8>>,
 }
 
-/// Another parser of the format, to compare with: what it refuses, it does not explain.
+/// An independent parser of the format, without error messages.
 fn oracle(bytes: &[u8]) -> Option<Plain> {
     let number = |from: usize, to: usize| {
         bytes.get(from..to).map(|b| b.iter().fold(0_u128, |sum, byte| sum << 8 | u128::from(*byte)))
@@ -81,7 +81,7 @@ fn plain(object: &BatchObject) -> Plain {
 }
 
 #[test]
-fn the_object_is_as_drawn() {
+fn the_object_has_the_documented_format() {
     let before = edge(3);
     let (batch, bytes) = object(&before, vec![b"one".to_vec(), Vec::new()]);
     let mut drawn = b"THBAT01\n".to_vec();
@@ -118,9 +118,9 @@ fn every_changed_byte_and_every_cut_is_refused() {
     assert!(BatchObject::parse([bytes.as_slice(), b"\0"].concat()).is_err());
 }
 
-/// Each rule of the drawing is broken, with a checksum that is right.
+/// Breaks each rule of the format, with a correct checksum.
 #[test]
-fn every_broken_rule_is_said() {
+fn the_error_names_each_broken_rule() {
     let (_, bytes) = object(&edge(5), vec![b"first".to_vec(), b"second".to_vec()]);
     let with = |at: usize, new: &[u8]| {
         let mut changed = bytes.clone();
@@ -166,13 +166,13 @@ fn every_broken_rule_is_said() {
 fn the_caps_come_before_the_parsing_and_the_largest_batch_fits() {
     let error = BatchObject::parse(vec![0; MAX_OBJECT_BYTES + 1]).unwrap_err();
     assert!(matches!(error, FormatError::TooLarge { unit: "bytes", limit: MAX_OBJECT_BYTES, .. }), "{error}");
-    // The most entries, of the most bytes.
+    // The maximal number of entries, with the maximal number of bytes.
     let each = MAX_BATCH_BYTES / MAX_BATCH_ENTRIES;
     let before = RightEdge::default();
     let (_, largest) = object(&before, vec![vec![7; each]; MAX_BATCH_ENTRIES]);
     assert_eq!(largest.len(), MAX_OBJECT_BYTES);
     assert_eq!(BatchObject::parse(largest).unwrap().entries().len(), MAX_BATCH_ENTRIES);
-    // Fewer entries leave room for lengths, which entries must not fill.
+    // With fewer entries, the length fields leave room that the entries must not use.
     let mut entries = vec![vec![7; 65_535]; 512];
     entries.push(vec![7; 512]);
     let (_, mut full) = object(&before, entries);
@@ -199,7 +199,7 @@ fn an_id_has_one_spelling() {
 
 proptest! {
     #[test]
-    fn what_was_encoded_is_parsed(
+    fn an_encoded_batch_is_parsed(
         first in 0_usize..600,
         entries in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 1..40),
         writer: [u8; 16],
@@ -218,8 +218,8 @@ proptest! {
         prop_assert_eq!(oracle(&bytes), Some(plain(&parsed)));
     }
 
-    /// Both parsers accept the same bytes, and read the same in them, also where a head's fields or lengths are changed
-    /// and the checksum is right.
+    /// Both parsers accept the same bytes and read the same content, even if header fields or lengths are changed and
+    /// the checksum is corrected.
     #[test]
     fn the_oracle_agrees(
         entries in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9), 1..6),

@@ -17,14 +17,14 @@ fn edge(leaves: usize) -> RightEdge {
     RightEdge::default().grow(&hashes).edge
 }
 
-/// The roots of the log of numbered entries.
+/// The root of the log of numbered entries at a size.
 fn root_at(size: TreeSize) -> Result<Hash, ChainError> {
     let entries = numbered(0, usize::try_from(size.get()).unwrap());
     Ok(reference::root(&entries.iter().map(|entry| Hash::leaf(entry)).collect::<Vec<_>>()))
 }
 
 fn no_root(size: TreeSize) -> Result<Hash, ChainError> {
-    panic!("no root was needed, also not at {size}")
+    panic!("no root should be needed, but one was at {size}")
 }
 
 fn options(objects: &MemoryObjects, writer: u8) -> ChainOptions {
@@ -47,7 +47,7 @@ fn follow(chain: &mut Chain) -> usize {
     std::iter::from_fn(|| chain.next_batch().unwrap()).count()
 }
 
-/// A bucket as `init` leaves it.
+/// A bucket after `init`.
 fn bucket() -> MemoryObjects {
     let objects = MemoryObjects::default();
     let mut chain = open(&objects, 0);
@@ -55,7 +55,7 @@ fn bucket() -> MemoryObjects {
     objects
 }
 
-/// A bucket with batches of these numbers of entries, and a head over all.
+/// A bucket with batches of these numbers of entries, and a head over all of them.
 fn filled(counts: &[usize]) -> MemoryObjects {
     let objects = bucket();
     let mut chain = open(&objects, 0);
@@ -84,7 +84,7 @@ fn a_chain_grows_and_others_follow_it() {
     assert_eq!(followed.object.head().writer, first.writer());
     let batch = followed.into_batch(&describe());
     assert_eq!((batch.entries, batch.first.get()), (numbered(0, 3), 0));
-    // The rest at once.
+    // List the remaining batches together.
     assert_eq!(second.ahead(9).unwrap().iter().map(|(first, _)| first.get()).collect::<Vec<_>>(), [3, 10]);
     for first in [3, 10] {
         second.accept(objects.bytes(&key(first)).unwrap()).unwrap();
@@ -92,7 +92,7 @@ fn a_chain_grows_and_others_follow_it() {
     assert!(second.next_batch().unwrap().is_none());
     assert_eq!(second.edge(), first.edge());
     assert_eq!(*second.edge(), edge(11));
-    // A head that was signed for them.
+    // Write a head over them.
     assert_eq!(second.replace_head(PUBLISHED, &signed(&edge(10)), root_at).unwrap(), HeadReplaced::Done);
     assert!(first.read_head(PUBLISHED, root_at).unwrap());
     assert!(!first.read_head(PUBLISHED, root_at).unwrap());
@@ -106,7 +106,7 @@ fn of_two_that_append_one_is_overtaken_and_follows() {
     assert!(second.next_batch().unwrap().is_none());
     assert_eq!(append(&mut first, 2).unwrap(), Appended::Done);
     let overtaken = Appended::Overtaken { by: first.writer() };
-    // With and without a look before.
+    // With and without a read of the key first.
     assert_eq!(append(&mut second, 5).unwrap(), overtaken);
     assert_eq!(append(&mut second, 5).unwrap(), overtaken);
     assert_eq!(follow(&mut second), 1);
@@ -116,7 +116,7 @@ fn of_two_that_append_one_is_overtaken_and_follows() {
     assert_eq!(first.edge(), second.edge());
 }
 
-/// Each write is done or not, and its answer is lost; then reading it back fails too.
+/// Each write succeeds or fails, and its answer is lost. Then reading it back fails, too.
 #[test]
 fn an_unclear_append_is_read_back_and_is_done_once() {
     for fault in [Fault::Failed, Fault::FailedButPersisted] {
@@ -133,7 +133,7 @@ fn an_unclear_append_is_read_back_and_is_done_once() {
             if read_fails {
                 assert!(matches!(appended, Err(ChainError::Unclear { .. })), "{appended:?}");
                 assert_eq!(chain.edge().size(), TreeSize::ZERO);
-                // It looks before it writes again.
+                // The next append reads before it writes.
                 let gets = objects_gets(&objects);
                 let again = append(&mut chain, 3).unwrap();
                 assert!(objects_gets(&objects) > gets);
@@ -157,7 +157,7 @@ fn objects_gets(objects: &MemoryObjects) -> u64 {
 }
 
 #[test]
-fn a_refusal_that_is_clear_writes_nothing_and_is_passed_on() {
+fn a_clear_refusal_writes_nothing_and_is_returned() {
     let objects = bucket();
     let mut chain = open(&objects, 1);
     objects.inject(Operation::Create, BATCHES, Fault::Busy);
@@ -207,17 +207,17 @@ fn a_head_is_never_replaced_by_a_smaller_one() {
     append(&mut first, 2).unwrap();
     append(&mut first, 2).unwrap();
     follow(&mut second);
-    // Another one was quicker, with a smaller head: it is said, and is replaced at the next try.
+    // Another server was faster, with a smaller head: the call reports it, and the next attempt replaces it.
     assert_eq!(first.replace_head(PUBLISHED, &signed(&edge(9)), root_at).unwrap(), HeadReplaced::Done);
     assert_eq!(second.replace_head(PUBLISHED, &signed(&edge(11)), root_at).unwrap(), HeadReplaced::Overtaken);
     assert_eq!(second.head(PUBLISHED).unwrap().head.size.get(), 9);
     assert_eq!(second.replace_head(PUBLISHED, &signed(&edge(11)), root_at).unwrap(), HeadReplaced::Done);
-    // With a larger one: it stays.
+    // A larger head stays.
     assert_eq!(first.replace_head(PUBLISHED, &signed(&edge(9)), root_at).unwrap(), HeadReplaced::Overtaken);
     assert_eq!(first.head(PUBLISHED).unwrap().head.size.get(), 11);
 }
 
-/// A head of this size with another root, signed by the log.
+/// A head of this size with the wrong root, signed by the log.
 fn forked(size: u64) -> Vec<u8> {
     let head =
         Checkpoint::new(signer().public().name().clone(), TreeSize::new(size).unwrap(), Hash::leaf(b"x"));
@@ -225,7 +225,7 @@ fn forked(size: u64) -> Vec<u8> {
 }
 
 #[test]
-fn a_head_that_is_not_on_the_chain_is_neither_written_nor_believed() {
+fn a_head_that_is_not_on_the_chain_is_neither_written_nor_accepted() {
     let objects = filled(&[3, 4]);
     let mut chain = open(&objects, 1);
     follow(&mut chain);
@@ -237,7 +237,7 @@ fn a_head_that_is_not_on_the_chain_is_neither_written_nor_believed() {
     let beyond = chain.replace_head(PUBLISHED, &signed(&edge(8)), root_at);
     assert!(matches!(beyond, Err(ChainError::HeadDamaged { .. })), "{beyond:?}");
     assert_eq!(objects.bytes("checkpoint").unwrap(), signed(&edge(7)));
-    // One that is in the bucket: over as many entries, fewer, or more, of which some are found later.
+    // A forked head in the bucket, of the chain's size, a smaller one, or a larger one that the chain reaches later.
     objects.set("checkpoint", &forked(7));
     assert!(matches!(chain.read_head(PUBLISHED, root_at), Err(ChainError::Forked { .. })));
     for (size, batches) in [(3, 0), (5, 1), (7, 1)] {
@@ -266,13 +266,13 @@ fn a_head_that_the_log_did_not_sign_is_damage() {
     objects.remove("checkpoint");
     let mut chain = open(&objects, 1);
     assert!(matches!(chain.next_batch(), Err(ChainError::HeadMissing { .. })));
-    // A chain without keys is no log, and needs no head.
+    // A chain without keys is not a log and needs no head.
     let keyless = ChainOptions { keys: Vec::new(), ..options(&objects, 1) };
     assert_eq!(follow(&mut Chain::open(keyless, RightEdge::default(), no_root).unwrap()), 1);
 }
 
 #[test]
-fn a_batch_that_does_not_continue_the_chain_is_never_believed() {
+fn a_batch_that_does_not_continue_the_chain_is_rejected() {
     let good = filled(&[3]);
     let batch = batch_of(&edge(3), numbered(3, 2));
     let writer = WriterId::from_bytes([9; 16]);
@@ -302,7 +302,7 @@ fn a_batch_that_does_not_continue_the_chain_is_never_believed() {
         let mut chain = open(&objects, 1);
         follow_one(&mut chain);
         for result in [chain.next_batch().map(drop), append(&mut chain, 2).map(drop)] {
-            // An append finds a whole object, and says so; the next look refuses it.
+            // An append finds a well-formed object and reports it; the next read rejects it.
             let error = result.and_then(|()| chain.next_batch().map(drop)).unwrap_err();
             assert!(matches!(error, ChainError::BatchDamaged { .. }), "{error}");
             assert!(error.is_damage() && error.to_string().contains(expected), "{error}\n{expected}");
@@ -318,13 +318,13 @@ fn follow_one(chain: &mut Chain) {
 }
 
 #[test]
-fn a_bucket_that_has_less_than_was_seen_was_rolled_back() {
+fn a_bucket_with_less_than_was_seen_was_rolled_back() {
     let is_back = |result: Result<(), ChainError>, what: &str| {
         assert!(matches!(result, Err(ChainError::RolledBack { .. })), "{what}: {result:?}");
     };
     let older = filled(&[3]);
     let objects = filled(&[3, 4]);
-    // The caller's cache is ahead, or between two batches, or of another chain.
+    // The caller's cache is ahead, ends within a batch, or belongs to another chain.
     let open_at = |objects: &MemoryObjects, edge| Chain::open(options(objects, 1), edge, root_at).map(drop);
     for (leaves, is_there) in [(0, true), (3, true), (7, true), (2, false), (5, false)] {
         let opened = open_at(&objects, edge(leaves));
@@ -336,12 +336,12 @@ fn a_bucket_that_has_less_than_was_seen_was_rolled_back() {
     let unsigned = objects.copy();
     unsigned.set("checkpoint", &signed(&edge(0)));
     assert!(matches!(open_at(&unsigned, other), Err(ChainError::BatchDamaged { .. })));
-    // The head says more than there is.
+    // The head covers more than the batches.
     objects.remove(&key(3));
     let mut chain = open(&objects, 1);
     follow_one(&mut chain);
     is_back(chain.next_batch().map(drop), "a signed batch is missing");
-    // Nothing says so but the process's memory.
+    // Only the process's memory reveals the loss.
     let objects = filled(&[3]);
     let mut chain = open(&objects, 1);
     follow_one(&mut chain);
@@ -349,7 +349,7 @@ fn a_bucket_that_has_less_than_was_seen_was_rolled_back() {
     objects.remove(&key(3));
     chain.restart(edge(3), root_at).unwrap();
     is_back(chain.next_batch().map(drop), "it was longer before");
-    // The head goes back, or away.
+    // The head is replaced with a smaller one, or deleted.
     let objects = filled(&[3, 4]);
     let mut chain = open(&objects, 1);
     assert_eq!(follow(&mut chain), 2);
@@ -361,7 +361,7 @@ fn a_bucket_that_has_less_than_was_seen_was_rolled_back() {
     assert!(matches!(chain.read_head(PUBLISHED, root_at), Err(ChainError::HeadMissing { .. })));
 }
 
-/// A batch without which later ones can't be: nothing is appended in its place.
+/// A missing batch with later ones after it is not replaced by an append.
 #[test]
 fn a_gap_is_not_filled() {
     let objects = bucket();
@@ -384,14 +384,14 @@ fn a_chain_opens_at_the_end_of_many_small_batches() {
     for _ in 0..1_203 {
         append(&mut chain, 1).unwrap();
     }
-    // More than one page of the list.
+    // More batches than one page of a list holds.
     let mut opened = Chain::open(options(&objects, 2), edge(1_100), root_at).unwrap();
     assert_eq!(opened.ahead(50).unwrap().len(), 50);
     assert_eq!(follow(&mut opened), 103);
 }
 
 #[test]
-fn a_store_that_says_exists_and_has_nothing_is_not_believed() {
+fn a_store_that_answers_exists_but_has_no_object_is_not_trusted() {
     let objects = bucket();
     let mut chain = open(&objects, 1);
     assert!(chain.next_batch().unwrap().is_none());

@@ -1,4 +1,4 @@
-//! Starts without a cache, from tiles and an index in the bucket that are cut short, old or another log's.
+//! Starts without a cache that are interrupted, or that find old tiles and indexes or another log's.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,18 +22,18 @@ fn head(store: &mut dyn Store) {
     store.replace_checkpoint(old.as_deref(), &new).unwrap();
 }
 
-/// Puts the index into the bucket once it covers this many leaves.
+/// Uploads the index once it covers this many leaves.
 fn upload(objects: &MemoryObjects, dir: &Path, known: &mut KnownRuns, least: usize) {
     let covered = (0..200).any(|_| {
         std::thread::sleep(Duration::from_millis(20));
-        // Its thread may still write or merge runs.
+        // The index thread may still write or merge runs.
         let covered = index_objects::upload(objects, &dir.join("index"), known).ok().flatten();
         covered.is_some_and(|covered| covered.get() >= least as u64)
     });
     assert!(covered, "an index");
 }
 
-/// A bucket with the entries of this number and its index.
+/// A bucket with these entries and their index.
 fn with_index(entries: &[Vec<u8>]) -> MemoryObjects {
     let (dir, objects) = (TempDir::new().unwrap(), MemoryObjects::default());
     let mut store = open_bucket(dir.path(), &objects).unwrap();
@@ -43,7 +43,7 @@ fn with_index(entries: &[Vec<u8>]) -> MemoryObjects {
     objects
 }
 
-/// Checks that a store has these entries, and finds each of them.
+/// Checks that a store has these entries and finds each of them.
 fn check_all(store: &dyn Store, entries: &[Vec<u8>]) {
     check(store, entries);
     let leaves: Vec<Hash> = entries.iter().map(|entry| Hash::leaf(entry)).collect();
@@ -52,10 +52,10 @@ fn check_all(store: &dyn Store, entries: &[Vec<u8>]) {
 }
 
 #[test]
-fn a_start_that_was_cut_short_is_begun_again() {
+fn an_interrupted_start_begins_again() {
     let entries = numbered(0, 2_000);
     let whole = with_index(&entries);
-    // Each group of tiles, the batches behind the last full tile, and the index.
+    // Fail at each group of tiles, the batches after the last full tile, and the index.
     for (operation, key) in [
         (Operation::Get, "tile/0/000"),
         (Operation::Get, "tile/0/003"),
@@ -79,7 +79,7 @@ fn a_start_that_was_cut_short_is_begun_again() {
 }
 
 #[test]
-fn a_cache_as_a_kill_in_a_cold_start_left_it_is_filled_again() {
+fn a_cache_left_by_a_kill_during_a_cold_start_is_refilled() {
     let entries = numbered(0, 2_000);
     let objects = with_index(&entries);
     let dir = TempDir::new().unwrap();
@@ -103,20 +103,20 @@ fn a_cache_as_a_kill_in_a_cold_start_left_it_is_filled_again() {
 }
 
 #[test]
-fn an_index_that_is_not_this_trees_is_made_anew() {
+fn an_index_of_another_tree_is_rebuilt() {
     let entries = numbered(0, 1_000);
     let whole = with_index(&entries);
     let index_of = |objects: &MemoryObjects| {
         objects.all().into_iter().filter(|(key, _)| key.starts_with(INDEX)).collect::<Vec<_>>()
     };
-    // Another log's, of the same size; one of a tree that is larger than this one and another.
+    // Another log's index: of the same size, and of a larger tree.
     for other in [numbered(5, 1_000), numbered(5, 1_200)] {
         let (dir, objects) = (TempDir::new().unwrap(), whole.copy());
         index_of(&whole).iter().for_each(|(key, _)| objects.remove(key));
         index_of(&with_index(&other)).iter().for_each(|(key, bytes)| objects.set(key, bytes));
         let opened = open_bucket(dir.path(), &objects);
         if other.len() > entries.len() {
-            // It may as well be this log's, before the bucket lost its end. Nothing is signed.
+            // The index could also be this log's, if the bucket lost batches. The store must not open.
             assert!(opened.is_err_and(|error| error.is_damage()));
             continue;
         }
@@ -125,7 +125,7 @@ fn an_index_that_is_not_this_trees_is_made_anew() {
         append(&mut store, numbered(1_000, 10));
         head(&mut store);
     }
-    // An older one of this log.
+    // An older index of this log.
     let (dir, objects) = (TempDir::new().unwrap(), whole.copy());
     let mut store = open_bucket(dir.path(), &objects).unwrap();
     append(&mut store, numbered(1_000, 900));
@@ -134,7 +134,7 @@ fn an_index_that_is_not_this_trees_is_made_anew() {
 }
 
 #[test]
-fn an_index_that_was_made_anew_is_put_into_the_bucket_whole() {
+fn a_rebuilt_index_is_uploaded_completely() {
     let (dir, objects) = (TempDir::new().unwrap(), MemoryObjects::default());
     let mut known = KnownRuns::new();
     let mut store = open_bucket(dir.path(), &objects).unwrap();
@@ -142,7 +142,7 @@ fn an_index_that_was_made_anew_is_put_into_the_bucket_whole() {
     head(&mut store);
     upload(&objects, dir.path(), &mut known, 600);
     drop(store);
-    // Its runs begin with the first number again, and have other leaves.
+    // The new runs reuse the numbers of the old ones, with other leaves.
     std::fs::remove_dir_all(dir.path().join("index")).unwrap();
     let mut store = open_bucket(dir.path(), &objects).unwrap();
     append(&mut store, numbered(600, 900));
@@ -152,8 +152,8 @@ fn an_index_that_was_made_anew_is_put_into_the_bucket_whole() {
     let damaged = "batch/00000000000000000050";
     let batch = copy.bytes(damaged).unwrap();
     copy.set(damaged, b"noise");
-    let cold =
-        open_bucket(TempDir::new().unwrap().path(), &copy).expect("the index is used, and not that batch");
+    let cold = open_bucket(TempDir::new().unwrap().path(), &copy)
+        .expect("the start uses the index, and does not read that batch");
     copy.set(damaged, &batch);
     check_all(&cold, &numbered(0, 1_500));
 }
@@ -161,7 +161,7 @@ fn an_index_that_was_made_anew_is_put_into_the_bucket_whole() {
 #[test]
 fn a_log_whose_witnesses_have_cosigned_nothing_yet_starts_again() {
     let (dir, objects) = (TempDir::new().unwrap(), MemoryObjects::default());
-    // As `init` leaves it.
+    // The bucket after `init`.
     objects.set(HeadKind::Signed.as_str(), &signed(&RightEdge::default()));
     let open = |dir: &TempDir| {
         open_bucket_with(dir.path(), &objects, |options| {
@@ -177,7 +177,7 @@ fn a_log_whose_witnesses_have_cosigned_nothing_yet_starts_again() {
         check_all(&store, &numbered(0, 5));
         store.follow().unwrap();
     }
-    // Without any head, nobody knows what was signed.
+    // Without any head, it is unknown what was signed.
     objects.remove(HeadKind::Signed.as_str());
     assert!(open(&TempDir::new().unwrap()).is_err_and(|error| error.is_damage()));
 }

@@ -1,5 +1,5 @@
-//! A cache whose tree is damaged below its right edge, where nobody looks when it is opened. It is made anew, and says
-//! nothing about the bucket.
+//! A cache whose tree is damaged below its right edge, which opening does not check. The store rebuilds it, and never
+//! blames the bucket.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::store::bucket::{BucketStore, layout};
 use crate::store::tests::fixtures::{append, copy_dir, numbered, open_bucket, signed};
 
-/// One full tile at level 1, and some more.
+/// Enough leaves for one full tile at level 1, and some more.
 const LEAVES: usize = 65_536 + 300;
 
 /// A cache of all leaves, and a bucket whose head covers only 70 of them.
@@ -56,7 +56,7 @@ fn key(level: u8, index: u64) -> Vec<u8> {
     [&[b't', level], index.to_be_bytes().as_slice()].concat()
 }
 
-/// The rows to damage: tiles at each level, deep down and at the edge, the cursor, and the last leaves.
+/// The rows to damage: tiles at each level, inside the tree and at its edge, the cursor, and the last leaves.
 fn rows() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("the first leaves", key(0, 0)),
@@ -68,7 +68,7 @@ fn rows() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Checks that everything that a log shows is right.
+/// Checks that everything that the log shows is right.
 fn check_sound(store: &BucketStore, objects: &MemoryObjects, size: usize) {
     let edge = store.edge();
     assert_eq!(edge.size().get(), size as u64);
@@ -82,7 +82,7 @@ fn check_sound(store: &BucketStore, objects: &MemoryObjects, size: usize) {
         proof.unwrap().unwrap();
     }
     assert_eq!(reader.damage(), None);
-    // What static readers get.
+    // What static readers get from the bucket.
     let all = objects.all();
     for tile in tiles_of(edge.size()).filter(|tile| !tile.is_bundle()) {
         assert!(all[&layout::tile(tile)] == hashes_to_bytes(&reader.tiles(&[tile]).unwrap()[0]), "{tile}");
@@ -99,7 +99,7 @@ fn check_sound(store: &BucketStore, objects: &MemoryObjects, size: usize) {
     }
 }
 
-/// What the sequencer does: after an error it reloads.
+/// Runs a step like the sequencer: after an error, it reloads and retries.
 fn in_spite<T>(
     store: &mut BucketStore,
     step: impl Fn(&mut BucketStore) -> Result<T, crate::store::StoreError>,
@@ -124,11 +124,11 @@ fn damage_in_the_cache_is_never_blamed_on_the_bucket() {
         copy_dir(dir.path(), copy.path());
         flip(copy.path(), &row, 1);
         let mut store = open_bucket(copy.path(), &objects).unwrap_or_else(|e| panic!("{what}: {e}"));
-        // What a start compares with the tree before it signs anything.
+        // A start compares this head with the tree before it signs anything.
         let head = checkpoint::read_unverified(&store.checkpoint().unwrap()).unwrap().0;
         assert_eq!(head.size.get(), 70);
         assert_eq!(read_root(store.reader().as_ref(), head.size).unwrap().root(), head.root, "{what}");
-        // It takes over: it writes the tiles that are missing, and a head.
+        // Take over: write the missing tiles and a head.
         in_spite(&mut store, Store::follow);
         in_spite(&mut store, |store| {
             let old = store.checkpoint();
@@ -145,7 +145,7 @@ fn damage_in_the_cache_of_a_running_server_ends_with_the_next_step() {
     copy_dir(dir.path(), copy.path());
     let mut writer = open_bucket(copy.path(), &objects).unwrap();
     head(&mut writer);
-    // A standby whose cache is damaged, and whose head gives no reason to look.
+    // A standby with a damaged cache, whose head gives no reason to check the damaged part.
     let standby = TempDir::new().unwrap();
     drop(open_bucket(standby.path(), &objects).unwrap());
     flip(standby.path(), &key(0, 0), 40);

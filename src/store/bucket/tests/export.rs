@@ -10,9 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::bucket::tests::memory::{Fault, MemoryObjects};
-use crate::bucket::{
-    BucketError, Creation, Headers, Listing, Object, Objects, Operation, Refusal, Replacement, Requests, Tag,
-};
+use crate::bucket::{BucketError, Objects, Operation};
 use crate::checkpoint;
 use crate::disk::RealDisk;
 use crate::merkle::{Hash, RightEdge, tiles_of};
@@ -23,7 +21,7 @@ use crate::store::tests::fixtures::{
 };
 use crate::store::{Export, ExportDirectory, ExportError, ExportPlace, Exported, JournalToCopy, Store as _};
 
-/// Appends batches to the log in a directory, and signs.
+/// Appends batches to the log in a directory and signs a head.
 fn grow(dir: &Path, batches: &[usize]) {
     let mut disk = unlocked(|| open_disk(dir, options)).unwrap();
     if disk.checkpoint().is_none() {
@@ -73,7 +71,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Every tile of the checkpoint is there, if there is one.
+/// Checks that the bucket has every tile of its checkpoint, if it has one.
 fn check_whole(objects: &MemoryObjects) {
     let Some(note) = objects.bytes("checkpoint") else { return };
     let size = checkpoint::open(&note, &[signer().public().clone()]).unwrap().get().size;
@@ -87,7 +85,7 @@ fn requests(objects: &MemoryObjects, operation: Operation) -> u64 {
 }
 
 #[test]
-fn a_bucket_gets_the_files_of_a_directory_and_later_only_what_grew() {
+fn an_export_writes_all_files_first_and_later_only_new_ones() {
     let (dir, out, objects) = (log(&BATCHES), TempDir::new().unwrap(), MemoryObjects::default());
     let (directory, bucket) = (ExportDirectory::new(out.path()), place(objects.clone()));
     let grown: [&[usize]; 4] = [&[], &[], &[5, 80, 1], &[300, 1]];
@@ -101,7 +99,7 @@ fn a_bucket_gets_the_files_of_a_directory_and_later_only_what_grew() {
         assert_eq!(export(dir.path(), &directory).unwrap(), exported, "run {run}");
         let (there, expected) = (objects.all(), files(out.path()));
         assert!(expected.iter().all(|(name, bytes)| there.get(name) == Some(bytes)), "run {run}");
-        // A directory loses partial tiles of those that became full before the last run.
+        // In a directory, the export deletes the partial tiles of those that became full before the last run.
         let more = there.keys().filter(|key| !expected.contains_key(*key));
         let is_lost = |key: &String| run == 3 && there.contains_key(key.split_once(".p/").unwrap().0);
         assert!(more.into_iter().all(is_lost), "run {run}");
@@ -121,19 +119,19 @@ fn a_bucket_gets_the_files_of_a_directory_and_later_only_what_grew() {
             immutable.clone()
         };
         assert_eq!(objects.headers(key).unwrap(), expected, "{key}");
-        assert_eq!(objects.tagging(key), None, "{key}: no rule deletes it");
+        assert_eq!(objects.tagging(key), None, "{key} has no expiry tag");
     }
     assert!(objects.all().keys().any(|key| key.contains(".p/")));
     bucket.write_file("index.html", "text/html", b"x").unwrap();
     assert_eq!(objects.headers("index.html").unwrap(), ("text/html".to_owned(), Some("no-cache".to_owned())));
     assert_eq!(bucket.read_file("index.html").unwrap().unwrap(), b"x");
-    // The head may be a new one of the same tree; and the size may be 0.
+    // The head may be a new one of the same tree, and the tree may be empty.
     let empty = log(&[]);
     export(empty.path(), &place(MemoryObjects::default())).unwrap();
 }
 
 #[test]
-fn a_log_in_a_bucket_is_exported_as_one_in_a_directory_is() {
+fn a_log_in_a_bucket_is_exported_like_one_in_a_directory() {
     let (dir, cache, served) = (log(&BATCHES), TempDir::new().unwrap(), MemoryObjects::default());
     let mut store = open_bucket(cache.path(), &served).unwrap();
     store.replace_checkpoint(None, &signed(&store.edge())).unwrap();
@@ -144,7 +142,7 @@ fn a_log_in_a_bucket_is_exported_as_one_in_a_directory_is() {
     }
     let old = store.checkpoint();
     store.replace_checkpoint(old.as_deref(), &signed(&store.edge())).unwrap();
-    // Beyond the head.
+    // Append entries that no head covers.
     append(&mut store, numbered(size, 40));
     let keys = [signer().public().clone()];
     let from = BucketToCopy::new(Arc::new(served.clone()), &keys[0], false, 9_000, Arc::new(RealDisk));
@@ -162,79 +160,20 @@ fn a_log_in_a_bucket_is_exported_as_one_in_a_directory_is() {
     assert!(matches!(error, ExportError::NotAnExport { .. }), "{error}");
 }
 
-/// A bucket that refuses everything after some requests; the last one before is done or not.
-struct Cut {
-    objects: MemoryObjects,
-    left: AtomicUsize,
-    persists: bool,
-}
-
-impl Cut {
-    fn request<T>(&self, run: impl FnOnce() -> Result<T, BucketError>) -> Result<T, BucketError> {
-        let left = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if left.is_ok_and(|left| left > 1) {
-            return run();
+/// A handle on `objects` that is denied every request from a number on. `persists` is true if that one takes effect.
+fn cut_at(objects: &MemoryObjects, request: usize, persists: bool) -> MemoryObjects {
+    let left = AtomicUsize::new(request);
+    objects.hooked(move |_, _, _| {
+        match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
+            Ok(left) if left > 1 => None,
+            Ok(_) if persists => Some(Fault::DeniedButPersisted),
+            _ => Some(Fault::Denied),
         }
-        if left.is_ok() && self.persists {
-            let _ = run();
-        }
-        let (url, code) = ("memory".to_owned(), String::new());
-        Err(BucketError::Refused {
-            url,
-            status: 403,
-            code,
-            refusal: Refusal::Denied,
-            detail: "it was cut".to_owned(),
-        })
-    }
-}
-
-impl Objects for Cut {
-    fn get(&self, key: &str, limit: usize) -> Result<Option<Object>, BucketError> {
-        self.request(|| self.objects.get(key, limit))
-    }
-
-    fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Option<Object>, BucketError> {
-        self.request(|| self.objects.get_range(key, offset, length))
-    }
-
-    fn create(&self, key: &str, bytes: &[u8], headers: &Headers<'_>) -> Result<Creation, BucketError> {
-        self.request(|| self.objects.create(key, bytes, headers))
-    }
-
-    fn replace(
-        &self,
-        key: &str,
-        bytes: &[u8],
-        tag: &Tag,
-        headers: &Headers<'_>,
-    ) -> Result<Replacement, BucketError> {
-        self.request(|| self.objects.replace(key, bytes, tag, headers))
-    }
-
-    fn put(&self, key: &str, bytes: &[u8], headers: &Headers<'_>) -> Result<Tag, BucketError> {
-        self.request(|| self.objects.put(key, bytes, headers))
-    }
-
-    fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Listing, BucketError> {
-        self.request(|| self.objects.list(prefix, after, limit))
-    }
-
-    fn delete(&self, key: &str) -> Result<(), BucketError> {
-        self.request(|| self.objects.delete(key))
-    }
-
-    fn requests(&self) -> &Requests {
-        self.objects.requests()
-    }
-
-    fn name(&self) -> String {
-        self.objects.name()
-    }
+    })
 }
 
 #[test]
-fn an_export_that_was_cut_short_at_any_request_shows_no_head_without_its_tiles_and_goes_on() {
+fn an_export_interrupted_at_any_request_has_no_head_without_its_tiles_and_can_continue() {
     let (dir, whole) = (log(&BATCHES), MemoryObjects::default());
     let begun = MemoryObjects::default();
     export(dir.path(), &place(begun.clone())).unwrap();
@@ -246,8 +185,7 @@ fn an_export_that_was_cut_short_at_any_request_shows_no_head_without_its_tiles_a
             let mut cuts = 0;
             loop {
                 let objects = from.copy();
-                let cut = Cut { objects: objects.clone(), left: AtomicUsize::new(cuts + 1), persists };
-                let result = export(dir.path(), &place(cut));
+                let result = export(dir.path(), &place(cut_at(&objects, cuts + 1, persists)));
                 check_whole(&objects);
                 if result.is_ok() {
                     break;
@@ -265,7 +203,7 @@ fn an_export_that_was_cut_short_at_any_request_shows_no_head_without_its_tiles_a
 }
 
 #[test]
-fn a_request_that_fails_done_or_not_is_made_again() {
+fn a_failed_request_is_retried_whether_or_not_it_took_effect() {
     let (dir, whole) = (log(&BATCHES), MemoryObjects::default());
     export(dir.path(), &place(whole.clone())).unwrap();
     let begun = whole.copy();
@@ -284,7 +222,7 @@ fn a_request_that_fails_done_or_not_is_made_again() {
             }
         }
     }
-    // Not for ever.
+    // The number of attempts is limited.
     let objects = MemoryObjects::default();
     (0..50).for_each(|_| objects.inject(Operation::Create, "tile/0/001", Fault::Busy));
     let error = export(dir.path(), &place(objects.clone())).unwrap_err();
@@ -293,7 +231,7 @@ fn a_request_that_fails_done_or_not_is_made_again() {
 }
 
 #[test]
-fn other_places_logs_and_trees_are_refused_and_left_as_they_are() {
+fn other_prefixes_logs_and_trees_are_refused_and_unchanged() {
     let dir = log(&BATCHES);
     let refused = |objects: &MemoryObjects| {
         let before = objects.all();
@@ -304,7 +242,7 @@ fn other_places_logs_and_trees_are_refused_and_left_as_they_are() {
         error
     };
     for (key, what) in [
-        ("batch/00000000000000000000", "the bucket of a log that is served from there"),
+        ("batch/00000000000000000000", "the bucket of a log"),
         ("origin", "the bucket of a log"),
         ("lease", "the bucket of a log"),
         ("index/manifest", "the bucket of a log"),
@@ -316,13 +254,13 @@ fn other_places_logs_and_trees_are_refused_and_left_as_they_are() {
         let error = refused(&objects);
         assert!(matches!(error, ExportError::NotAnExport { .. }), "{error}");
         assert!(error.to_string().contains(what) && objects.all().len() == 1, "{error}");
-        // Also beside an export.
+        // Refuse it even if there is also an export.
         objects.set("checkpoint", &fs::read(dir.path().join("checkpoint")).unwrap());
         if key != "pictures/1" {
             assert!(matches!(refused(&objects), ExportError::NotAnExport { .. }), "{key}");
         }
     }
-    // Behind more objects than one list has.
+    // Find it behind more objects than one page of a list holds.
     let crowded = MemoryObjects::default();
     (0..1_001).for_each(|at| crowded.set(&format!("a/{at}"), b"x"));
     assert!(matches!(refused(&crowded), ExportError::NotAnExport { .. }));
@@ -330,11 +268,11 @@ fn other_places_logs_and_trees_are_refused_and_left_as_they_are() {
     assert!(matches!(refused(&crowded), ExportError::OtherLog { .. }));
     crowded.set("batch/00000000000000000000", b"x");
     assert!(matches!(refused(&crowded), ExportError::NotAnExport { .. }));
-    // What a probe left is nobody's.
+    // Ignore the remains of a probe.
     let probed = MemoryObjects::default();
     probed.set("probe/1", b"x");
     export(dir.path(), &place(probed.clone())).unwrap();
-    // An older copy of the log, and another tree under the log's key.
+    // Refuse an older copy of the log, and another tree under the log's key.
     let older = TempDir::new().unwrap();
     copy_dir(dir.path(), older.path());
     grow(dir.path(), &[9]);

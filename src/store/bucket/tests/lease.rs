@@ -23,7 +23,7 @@ fn secs(seconds: u64) -> Duration {
 }
 
 #[test]
-fn a_lease_is_as_drawn_and_reads_back() {
+fn a_lease_has_the_documented_format_and_reads_back() {
     let lease = record(WriterId::from_bytes([0xab; 16]), 3);
     let id = "ab".repeat(16);
     let drawn = format!(
@@ -54,12 +54,12 @@ fn a_lease_is_as_drawn_and_reads_back() {
 }
 
 #[test]
-fn the_decision_rests_on_how_long_a_version_was_seen() {
+fn the_decision_depends_on_how_long_a_version_was_seen() {
     let (now, length) = (Instant::now(), secs(5));
     let seen = |record: Option<LeaseRecord>| Observed { record, since: now };
     let decide = |seen: &Observed, after: u64| decide(Some(seen), ME, length, now + secs(after));
     assert_eq!(super::super::lease::decide(None, ME, length, now), Decision::Take);
-    // Its own length counts, not this process's.
+    // The length in the lease counts, not this process's.
     let other = seen(Some(record(OTHER, 3)));
     assert_eq!(decide(&other, 0), Decision::Wait(now + secs(3)));
     assert_eq!(decide(&other, 2), Decision::Wait(now + secs(3)));
@@ -72,7 +72,7 @@ fn the_decision_rests_on_how_long_a_version_was_seen() {
     assert_eq!(decide(&seen(None), 5), Decision::Take);
 }
 
-/// Two processes with clocks of their own at one bucket.
+/// Two processes with separate clocks on one bucket.
 struct Pair {
     objects: MemoryObjects,
     leases: [Lease; 2],
@@ -85,7 +85,7 @@ impl Pair {
         Self { objects: MemoryObjects::default(), leases: [lease(ME), lease(OTHER)], begun: Instant::now() }
     }
 
-    /// A step of a process at a second of its clock; returns a letter for what it decided.
+    /// Runs a step of a process at a second of its clock. Returns a letter for its decision.
     fn step(&mut self, who: usize, at: u64) -> char {
         let now = self.begun + secs(at);
         match self.leases[who].step(&self.objects, true, || now) {
@@ -102,22 +102,22 @@ impl Pair {
 }
 
 #[test]
-fn a_lease_is_renewed_runs_out_and_is_taken() {
+fn a_lease_is_renewed_expires_and_is_taken() {
     let mut pair = Pair::new();
     assert_eq!((pair.step(0, 0), pair.stored().term, pair.stored().renewal), ('h', 1, 0));
-    // The other's clock is an hour ahead, which tells nothing.
+    // The other's clock is an hour ahead, which makes no difference.
     assert_eq!(pair.step(1, 3_600), 'w');
     assert_eq!(pair.leases[1].holder(), Some(&*format!("https://{ME}.example.com")));
     assert_eq!((pair.step(0, 1), pair.stored().renewal), ('h', 1), "a third has passed");
-    // Renewed, so it is another version, which is seen for the first time.
+    // The lease was renewed, so the other process sees a new version.
     assert_eq!((pair.step(1, 3_602), pair.step(1, 3_604)), ('w', 'w'));
     assert_eq!((pair.step(1, 3_605), pair.stored().holder, pair.stored().term), ('h', OTHER, 2));
-    assert_eq!((pair.step(0, 2), pair.stored().holder), ('w', OTHER), "it sees so at its next renewal");
-    // An orderly end.
+    assert_eq!((pair.step(0, 2), pair.stored().holder), ('w', OTHER), "it notices at its next renewal");
+    // A clean release.
     pair.leases[1].release(&pair.objects, pair.begun + secs(3_606)).unwrap();
     assert_eq!(pair.stored().seconds, 0);
     assert_eq!((pair.step(0, 2), pair.stored().holder, pair.stored().term), ('h', ME, 3));
-    // What it does not hold, it can't give up.
+    // A process can't release a lease that it does not hold.
     let before = pair.stored();
     pair.leases[1].release(&pair.objects, pair.begun + secs(3_607)).unwrap();
     assert_eq!(pair.stored(), before);
@@ -136,7 +136,7 @@ fn an_unclear_answer_is_read_back() {
         assert_eq!(pair.stored().holder, ME);
         assert_eq!(pair.objects.pending_faults(), 0);
     }
-    // A lease that was written when it was sent first runs out after that, not after it was found.
+    // The expiry counts from the time when the lease was sent, not from when it was found.
     let mut pair = Pair::new();
     pair.objects.inject(Operation::Create, LEASE, Fault::FailedButPersisted);
     assert_eq!((pair.step(0, 0), pair.leases[0].decision(pair.begun)), ('e', Decision::Take));
@@ -145,7 +145,7 @@ fn an_unclear_answer_is_read_back() {
 }
 
 #[test]
-fn a_renewal_that_comes_twice_is_kept() {
+fn a_renewal_that_arrives_twice_keeps_the_lease() {
     let mut pair = Pair::new();
     pair.objects.inject(Operation::Create, LEASE, Fault::Twice);
     assert_eq!((pair.step(0, 0), pair.stored().renewal), ('h', 0));
@@ -156,7 +156,7 @@ fn a_renewal_that_comes_twice_is_kept() {
 }
 
 #[test]
-fn a_lease_that_nobody_can_read_runs_out_too() {
+fn an_unreadable_lease_expires_too() {
     let mut pair = Pair::new();
     pair.objects.set(LEASE, b"<html>");
     assert_eq!((pair.step(0, 0), pair.step(0, 2)), ('w', 'w'));
@@ -164,7 +164,7 @@ fn a_lease_that_nobody_can_read_runs_out_too() {
 }
 
 #[test]
-fn a_lease_that_is_too_large_to_be_one_runs_out_too() {
+fn an_oversized_lease_expires_too() {
     let mut pair = Pair::new();
     pair.objects.set(LEASE, &vec![b' '; MAX_LEASE_BYTES + 1]);
     assert_eq!((pair.step(0, 0), pair.step(0, 2)), ('w', 'w'));
@@ -172,7 +172,7 @@ fn a_lease_that_is_too_large_to_be_one_runs_out_too() {
 }
 
 #[test]
-fn a_keeper_holds_the_lease_until_it_ends_and_gives_it_up() {
+fn a_keeper_holds_the_lease_until_it_ends_and_releases_it() {
     let objects = MemoryObjects::default();
     let shared: Arc<dyn Objects> = Arc::new(objects.clone());
     let stored = || LeaseRecord::parse(&objects.bytes(LEASE).unwrap()).unwrap();
@@ -190,13 +190,13 @@ fn a_keeper_holds_the_lease_until_it_ends_and_gives_it_up() {
     let Turn::Stand { holder, again } = second.turn(Instant::now()) else { panic!("two hold it") };
     assert_eq!(holder.as_deref(), Some("https://a"));
     assert!(again > Instant::now());
-    // Longer than a lease: it is renewed.
+    // Wait longer than a lease, so that it must be renewed.
     wait_for("the lease is renewed", &|| stored().renewal >= 4);
     assert_eq!((stored().holder, first.state().term), (ME, 1));
     drop(first);
     wait_for("the other one takes it", &|| second.turn(Instant::now()) == Turn::Hold);
     assert_eq!((stored().holder, stored().term), (OTHER, 2));
-    // It is not kept for one that does not want it, and errors are told.
+    // The keeper releases a lease that is not wanted, and reports errors.
     objects.inject(Operation::Replace, LEASE, Fault::Failed);
     wait_for("an error is told", &|| second.state().errors == 1);
     wait_for("it goes on", &|| second.state().error.is_none());
@@ -209,7 +209,7 @@ fn a_keeper_holds_the_lease_until_it_ends_and_gives_it_up() {
 }
 
 #[test]
-fn a_server_that_can_not_append_gives_the_lease_up_until_it_can() {
+fn a_server_that_can_not_append_releases_the_lease_until_it_can() {
     let (dirs, objects) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], MemoryObjects::default());
     let open = |at: usize| {
         open_bucket_with(dirs[at].path(), &objects, |options| options.lease_seconds = Some(1)).unwrap()
@@ -220,7 +220,7 @@ fn a_server_that_can_not_append_gives_the_lease_up_until_it_can() {
     broken.follow().unwrap_err();
     let until = Instant::now() + Duration::from_secs(20);
     while sound.turn().unwrap() != Turn::Hold {
-        // Its sequencer goes on asking.
+        // The sequencer keeps asking for its turn.
         let _ = broken.turn();
         assert!(Instant::now() < until, "waited in vain");
         std::thread::sleep(Duration::from_millis(5));

@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
-use crate::bucket::tests::memory::MemoryObjects;
-use crate::bucket::{
-    BucketError, Creation, Headers, Listing, Object, Objects, Operation, Replacement, Requests, Tag,
-};
+use crate::bucket::Objects;
+use crate::bucket::tests::memory::{Fault, MemoryObjects};
 use crate::checkpoint::Origin;
 use crate::disk::{DiskError, DiskIo, RealDisk, SledIo};
 use crate::merkle::{Tile, TreeSize};
@@ -24,7 +22,7 @@ use crate::store::tests::fixtures::{
 };
 use crate::store::{DiskStore, EntrySource as _, ExportError, Store as _, StoreError};
 
-/// Entries of the log that moves, with the last few that no head covers.
+/// Number of entries of the log that moves, including the last few that no head covers.
 const ENTRIES: usize = 700;
 const UNSIGNED: usize = 7;
 
@@ -44,7 +42,7 @@ fn on_disk() -> TempDir {
     dir
 }
 
-/// The place of a log, as its settings say.
+/// A log with simulated settings that say where it is.
 struct World<'a> {
     dir: &'a Path,
     objects: Arc<dyn Objects>,
@@ -58,7 +56,7 @@ impl<'a> World<'a> {
         Self { dir, objects, io, in_bucket: Cell::new(false) }
     }
 
-    /// As `treehead move` does it.
+    /// Moves the log like `treehead move`.
     fn to_bucket(&self) -> Result<(), MoveError> {
         let key = signer().public().clone();
         if self.in_bucket.get() {
@@ -98,7 +96,7 @@ impl<'a> World<'a> {
     }
 
     fn switch(&self, in_bucket: bool) -> Result<(), DiskError> {
-        // A disk that fails in this step leaves the settings as they were, or switched.
+        // A disk that fails in this step leaves either the old or the new settings.
         let path = self.dir.join("settings");
         let replaced = crate::disk::replace(self.io.as_ref(), &path, format!("{in_bucket}").as_bytes());
         self.in_bucket.set(fs::read_to_string(&path).is_ok_and(|said| said == "true"));
@@ -120,12 +118,12 @@ fn head(store: &mut dyn crate::store::Store) {
 }
 
 fn is_moved_away<T>(result: Result<T, StoreError>) {
-    let error = result.err().expect("the log is elsewhere");
+    let error = result.err().expect("the log was moved away");
     assert!(matches!(error, StoreError::Chain(ChainError::Sealed { .. })), "{error}");
 }
 
 #[test]
-fn a_log_moves_into_a_bucket_and_back_and_goes_on_each_time() {
+fn a_log_moves_into_a_bucket_and_back_and_continues_each_time() {
     let (dir, objects) = (on_disk(), MemoryObjects::default());
     let note = fs::read(dir.path().join("checkpoint")).unwrap();
     let world = World::new(dir.path(), &objects);
@@ -135,12 +133,12 @@ fn a_log_moves_into_a_bucket_and_back_and_goes_on_each_time() {
     drop(disk);
     unlocked_move(|| world.to_bucket());
     assert!(crate::disk::note_of(&note) == objects.bytes("checkpoint").unwrap());
-    // Nothing in the directory is taken for the log any more.
+    // The directory has nothing left that could pass for the log.
     for name in ["journal", "checkpoint", "leaves", "sled", "index"] {
         assert!(!dir.path().join(name).exists(), "{name}");
     }
     assert!(dir.path().join("moved/journal").exists() && dir.path().join("moved/checkpoint").exists());
-    // Small batches were joined, but for those at the end.
+    // Small batches were joined, except those at the end.
     let batches: Vec<u64> =
         objects.all().keys().filter_map(|key| Some(layout::parse_batch(key)?.get())).collect();
     assert_eq!(batches, [0, 560, 620, 623, 693]);
@@ -154,7 +152,7 @@ fn a_log_moves_into_a_bucket_and_back_and_goes_on_each_time() {
     append(&mut store, numbered(ENTRIES, 50));
     head(&mut store);
     append(&mut store, numbered(ENTRIES + 50, 5));
-    // Another server, which sleeps through all that follows.
+    // Another server, which is paused during all of the following.
     let cache = TempDir::new().unwrap();
     let mut other = open_in_bucket(cache.path(), &objects).unwrap();
     drop(store);
@@ -166,14 +164,14 @@ fn a_log_moves_into_a_bucket_and_back_and_goes_on_each_time() {
     check(&disk, &numbered(0, ENTRIES + 55));
     append(&mut disk, numbered(ENTRIES + 55, 9));
     head(&mut disk);
-    // It finds its place taken, for good, and answers reads.
+    // It finds the next key taken, permanently, and still answers reads.
     let late = batch_of(&other.edge(), numbered(5_000, 5));
     is_moved_away(other.stage(&late));
     is_moved_away(other.reload());
     check(&other, &numbered(0, ENTRIES + 55));
     is_moved_away(open_in_bucket(TempDir::new().unwrap().path(), &objects));
     drop((disk, other));
-    // The bucket takes no log again, and another one does.
+    // A sealed bucket accepts no log again, but another bucket does.
     let left = world.to_bucket().unwrap_err();
     assert!(matches!(left, MoveError::Left { .. }), "{left}");
     let again = MemoryObjects::default();
@@ -183,7 +181,7 @@ fn a_log_moves_into_a_bucket_and_back_and_goes_on_each_time() {
     check(&open_in_bucket(dir.path(), &again).unwrap(), &numbered(0, ENTRIES + 64));
 }
 
-/// Moves once no process that a test has just started holds the lock.
+/// Retries a move while a process that another test has just forked still holds the lock.
 fn unlocked_move(mut run: impl FnMut() -> Result<(), MoveError>) {
     for _ in 0..1_000 {
         match run() {
@@ -197,17 +195,17 @@ fn unlocked_move(mut run: impl FnMut() -> Result<(), MoveError>) {
 }
 
 #[test]
-fn another_log_an_older_copy_and_a_server_are_in_the_way() {
+fn another_log_an_older_copy_and_a_running_server_prevent_a_move() {
     let (dir, objects) = (on_disk(), MemoryObjects::default());
     let world = World::new(dir.path(), &objects);
-    // Another log's entries.
+    // The bucket has another log's entries.
     let cache = TempDir::new().unwrap();
     let mut other = open_bucket(cache.path(), &objects).unwrap();
     append(&mut other, numbered(5, 10));
     let refused = world.to_bucket().unwrap_err();
     assert!(matches!(refused, MoveError::OtherEntries { .. }), "{refused}");
     assert!(!world.in_bucket.get() && objects.bytes("checkpoint").is_none());
-    // More than the directory has: it is an older copy.
+    // The bucket has more than the directory, which is an older copy.
     let older = TempDir::new().unwrap();
     copy_dir(dir.path(), older.path());
     let objects = MemoryObjects::default();
@@ -220,7 +218,7 @@ fn another_log_an_older_copy_and_a_server_are_in_the_way() {
     assert!(matches!(refused, MoveError::OtherEntries { .. }), "{refused}");
     assert!(!copy.in_bucket.get() && older.path().join("journal").exists());
     drop(store);
-    // A server that renews its lease.
+    // A server renews its lease.
     let keeper = Lease::new(WriterId::random().unwrap(), Some("http://other".to_owned()), 1);
     let shared: Arc<dyn Objects> = Arc::new(objects.clone());
     let keeper = super::super::LeaseKeeper::start(keeper, shared, true).unwrap();
@@ -231,7 +229,7 @@ fn another_log_an_older_copy_and_a_server_are_in_the_way() {
     );
     drop(keeper);
     unlocked_move(|| world.to_directory());
-    // A second directory of the same log comes too late.
+    // A second directory of the same log is too late.
     let second = TempDir::new().unwrap();
     let world = World::new(second.path(), &objects);
     world.in_bucket.set(true);
@@ -252,13 +250,13 @@ fn a_journal_that_has_more_than_the_bucket_is_not_set_aside() {
     assert!(unlocked(aside).is_err() && dir.path().join("journal").exists());
 }
 
-/// Steps of a kind, of which one fails.
+/// Counts steps of one kind, and makes one of them fail.
 #[derive(Default)]
 struct Steps {
     count: AtomicUsize,
-    /// The step that fails, from 1; 0 for none.
+    /// The number of the step that fails, from 1; 0 for none.
     fails: AtomicUsize,
-    /// True if it is done all the same.
+    /// True if the failing step takes effect anyway.
     is_done: std::sync::atomic::AtomicBool,
 }
 
@@ -269,94 +267,34 @@ impl Steps {
         self.is_done.store(is_done, Ordering::SeqCst);
     }
 
-    /// Takes a step. `Err` with its result, if it was taken, in place of an answer.
-    fn step<T>(&self, run: impl FnOnce() -> T) -> Result<T, ()> {
+    /// Counts a step. If it fails, returns whether it takes effect anyway.
+    fn fails_next(&self) -> Option<bool> {
         let at = self.count.fetch_add(1, Ordering::SeqCst) + 1;
-        if at != self.fails.load(Ordering::SeqCst) {
-            return Ok(run());
-        }
-        if self.is_done.load(Ordering::SeqCst) {
-            run();
-        }
-        Err(())
+        (at == self.fails.load(Ordering::SeqCst)).then(|| self.is_done.load(Ordering::SeqCst))
     }
 }
 
-/// A bucket in which one request fails. Those about the lease, which a thread sends, are not counted.
-#[derive(Clone)]
-struct Faulty(MemoryObjects, Arc<Steps>);
-
-impl Faulty {
-    fn request<T>(
-        &self,
-        operation: Operation,
-        key: &str,
-        run: impl FnOnce() -> Result<T, BucketError>,
-    ) -> Result<T, BucketError> {
-        if key == layout::LEASE {
-            return run();
-        }
-        let (url, detail) = (key.to_owned(), "an injected fault".to_owned());
-        self.1.step(run).unwrap_or_else(|()| {
-            Err(if operation.is_write() {
-                BucketError::Unclear { operation, url, detail, retry_after: None }
-            } else {
-                BucketError::Unavailable { url, detail, retry_after: None }
-            })
-        })
-    }
+/// A handle on `objects` whose request fails when `steps` says so. Requests for the lease, which a thread sends, do not
+/// count.
+fn faulty(objects: &MemoryObjects, steps: Arc<Steps>) -> MemoryObjects {
+    objects.hooked(move |_, key, _| {
+        let is_done = (key != layout::LEASE).then(|| steps.fails_next())??;
+        Some(if is_done { Fault::FailedButPersisted } else { Fault::Failed })
+    })
 }
 
-impl Objects for Faulty {
-    fn get(&self, key: &str, limit: usize) -> Result<Option<Object>, BucketError> {
-        self.request(Operation::Get, key, || self.0.get(key, limit))
-    }
-
-    fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Option<Object>, BucketError> {
-        self.request(Operation::Get, key, || self.0.get_range(key, offset, length))
-    }
-
-    fn create(&self, key: &str, bytes: &[u8], headers: &Headers<'_>) -> Result<Creation, BucketError> {
-        self.request(Operation::Create, key, || self.0.create(key, bytes, headers))
-    }
-
-    fn replace(
-        &self,
-        key: &str,
-        bytes: &[u8],
-        tag: &Tag,
-        headers: &Headers<'_>,
-    ) -> Result<Replacement, BucketError> {
-        self.request(Operation::Replace, key, || self.0.replace(key, bytes, tag, headers))
-    }
-
-    fn put(&self, key: &str, bytes: &[u8], headers: &Headers<'_>) -> Result<Tag, BucketError> {
-        self.request(Operation::Put, key, || self.0.put(key, bytes, headers))
-    }
-
-    fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Listing, BucketError> {
-        self.request(Operation::List, prefix, || self.0.list(prefix, after, limit))
-    }
-
-    fn delete(&self, key: &str) -> Result<(), BucketError> {
-        self.request(Operation::Delete, key, || self.0.delete(key))
-    }
-
-    fn requests(&self) -> &Requests {
-        self.0.requests()
-    }
-
-    fn name(&self) -> String {
-        self.0.name()
-    }
-}
-
-/// A disk on which one step fails.
+/// A disk whose step fails when [`Steps`] says so.
 struct FaultyDisk(Arc<Steps>);
 
 impl FaultyDisk {
     fn take<T>(&self, run: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
-        self.0.step(run).unwrap_or_else(|()| Err(std::io::Error::other("an injected fault")))
+        match self.0.fails_next() {
+            None => run(),
+            Some(is_done) => {
+                let _ = is_done.then(run);
+                Err(std::io::Error::other("an injected fault"))
+            }
+        }
     }
 }
 
@@ -392,10 +330,10 @@ impl DiskIo for FaultyDisk {
     }
 }
 
-/// The log as a start finds it, wherever the settings say it is; and it is nowhere else. `may_be_ended`: a move out of the
-/// bucket has ended the chain, and not arrived yet.
+/// Checks that a start finds the log where the settings say, and that it is nowhere else. `may_be_ended` is true if a
+/// move out of the bucket may have sealed the chain without completing.
 fn check_one_log(world: &World<'_>, objects: &MemoryObjects, may_be_ended: bool, what: &str) {
-    // The tests' own copies: a start changes what it finds.
+    // Work on copies, because a start changes its files.
     let (dir, objects) = (TempDir::new().unwrap(), objects.copy());
     copy_dir(world.dir, dir.path());
     if world.in_bucket.get() {
@@ -416,7 +354,7 @@ fn check_one_log(world: &World<'_>, objects: &MemoryObjects, may_be_ended: bool,
 }
 
 #[test]
-fn whichever_request_or_disk_step_fails_one_log_is_left_and_the_same_move_finishes() {
+fn after_any_failed_request_or_disk_step_one_log_remains_and_the_same_move_completes() {
     let (whole, moved, bucket) = (on_disk(), on_disk(), MemoryObjects::default());
     unlocked_move(|| World::new(moved.path(), &bucket).to_bucket());
     let mut counts = [0; 4];
@@ -433,7 +371,7 @@ fn whichever_request_or_disk_step_fails_one_log_is_left_and_the_same_move_finish
                 if by_disk {
                     world.io = Arc::new(FaultyDisk(steps.clone()));
                 } else {
-                    world.objects = Arc::new(Faulty(objects.clone(), steps.clone()));
+                    world.objects = Arc::new(faulty(&objects, steps.clone()));
                 }
                 world.in_bucket.set(back);
                 let run = || if back { world.to_directory() } else { world.to_bucket() };
@@ -481,7 +419,7 @@ fn a_log_without_entries_moves_there_and_back() {
 }
 
 #[test]
-fn a_log_with_witnesses_takes_both_heads_along() {
+fn a_log_with_witnesses_keeps_both_heads() {
     let (dir, objects) = (on_disk(), MemoryObjects::default());
     let key = signer().public().clone();
     let text = format!("log {key}\nwitness w {}\nquorum w\n", witness_key());
@@ -497,7 +435,7 @@ fn a_log_with_witnesses_takes_both_heads_along() {
         io: Arc::new(RealDisk),
         progress: &|_, _| (),
     };
-    // No head that the world may see.
+    // The log has no head that may be published.
     let error = moving(false).run(&mut || panic!("nothing is switched")).unwrap_err();
     assert!(matches!(error, MoveError::Head(ExportError::NeverWitnessed { .. })), "{error}");
     moving(true).run(&mut || Ok(())).unwrap();
@@ -512,7 +450,7 @@ fn witness_key() -> String {
 }
 
 #[test]
-fn fsck_sums_up_the_index_and_takes_heads_that_somebody_kept() {
+fn fsck_compares_the_index_and_kept_heads() {
     let (dir, objects) = (on_disk(), MemoryObjects::default());
     let world = World::new(dir.path(), &objects);
     unlocked_move(|| world.to_bucket());
@@ -527,14 +465,14 @@ fn fsck_sums_up_the_index_and_takes_heads_that_somebody_kept() {
     let found = fsck(&FsckScope { index: index.clone(), ..FsckScope::default() }).unwrap();
     assert_eq!((found.index, found.entries.get(), found.damaged), (IndexSeen::None, ENTRIES as u64, 0));
     assert_eq!(found.published.unwrap().size.get(), (ENTRIES - UNSIGNED) as u64);
-    // As a server puts it there.
+    // Upload the index like a server.
     let store = open_in_bucket(dir.path(), &objects).unwrap();
     drop(store);
     let mut known = std::collections::BTreeMap::new();
     super::super::index_objects::upload(&objects, &dir.path().join("index"), &mut known).unwrap().unwrap();
     let found = fsck(&FsckScope { index: index.clone(), ..FsckScope::default() }).unwrap();
     assert!(matches!(found.index, IndexSeen::Sound(size) if size.get() > 0), "{:?}", found.index);
-    // Facts of other entries.
+    // Facts that differ from those of the entries.
     let describe: crate::store::Describe = Arc::new(|entry| facts_of(&[b"payload:x ", entry].concat()));
     let other = Some(IndexScope { describe, dir: scratch.path() });
     let found = fsck(&FsckScope { index: other, ..FsckScope::default() }).unwrap();

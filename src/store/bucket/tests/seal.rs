@@ -17,7 +17,7 @@ fn example() -> Seal {
     Seal { origin, size: TreeSize::new(0x0102_0304_0506_0708).unwrap(), root, mover: ME }
 }
 
-/// Replaces the checksum by the right one.
+/// Corrects the checksum.
 fn checked(mut bytes: Vec<u8>) -> Vec<u8> {
     let end = bytes.len() - 32;
     let checksum = Hash::digest(&bytes[..end]);
@@ -26,7 +26,7 @@ fn checked(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn the_seal_is_as_drawn() {
+fn the_seal_has_the_documented_format() {
     let seal = example();
     let mut drawn = b"THSEAL1\n".to_vec();
     drawn.extend_from_slice(Hash::digest(b"example.com/log").as_bytes());
@@ -57,7 +57,7 @@ fn every_changed_byte_every_cut_and_every_broken_rule_is_refused() {
     };
     assert!(with(6, b"2").ends_with(r#"expected the magic "THSEAL1\n", saw "THSEAL2\n""#));
     assert!(with(40, &[0xff; 8]).ends_with("expected a tree size below 2^63, saw 18446744073709551615"));
-    // A parser of batches takes none, and the other way round.
+    // The parser of batches rejects a seal, and the parser of seals a batch.
     assert!(crate::store::bucket::BatchObject::parse(bytes).is_err());
 }
 
@@ -109,35 +109,35 @@ fn is_sealed<T: std::fmt::Debug>(result: Result<T, ChainError>, by: WriterId) {
 }
 
 #[test]
-fn after_a_seal_no_server_appends_and_whoever_follows_is_told() {
+fn after_a_seal_no_server_appends_and_every_follower_is_told() {
     let (objects, mut old) = filled();
     let mut mover = open(&objects);
     while mover.next_batch().unwrap().is_some() {}
     assert_eq!(mover.seal(ME).unwrap(), Sealed::Done);
     let key = layout::batch(LeafIndex::new(7).unwrap());
     assert_eq!(Seal::parse(&objects.bytes(&key).unwrap()).unwrap().size.get(), 7);
-    // The old server believes that it is at the end.
+    // The old server believes that the chain ends where it does.
     for _ in 0..2 {
         is_sealed(append(&mut old, 2), ME);
         is_sealed(old.next_batch(), ME);
     }
-    // One that comes later, and one with all entries in its cache.
+    // A server that starts later, and one with all entries in its cache.
     let mut late = open(&objects);
     assert_eq!((late.ahead(9).unwrap().len(), late.next_batch().unwrap().is_some()), (3, true));
     assert!(late.next_batch().unwrap().is_some());
     is_sealed(late.accept(objects.bytes(&key).unwrap()), ME);
     late.restart(edge(7), root_at).unwrap();
     is_sealed(late.next_batch(), ME);
-    // Again, by the same mover and by another one.
+    // Seal again, with the same mover and with another one.
     assert_eq!(late.seal(ME).unwrap(), Sealed::Done);
     is_sealed(late.seal(OTHER), ME);
-    // A head over what is there may still come, from a server that was slow.
+    // A slow server may still write a head over the existing batches.
     old.replace_head(HeadKind::Signed, &signed(&edge(7)), root_at).unwrap();
     assert_eq!(objects.all().keys().filter(|key| key.starts_with("batch/")).count(), 3);
 }
 
 #[test]
-fn a_batch_that_was_quicker_than_the_seal_is_followed() {
+fn a_batch_that_precedes_the_seal_is_followed() {
     let (objects, mut server) = filled();
     let mut mover = open(&objects);
     while mover.next_batch().unwrap().is_some() {}
@@ -171,7 +171,7 @@ fn a_seal_that_does_not_fit_is_damage() {
     }
     objects.set(&key, &right.to_bytes());
     is_sealed(chain.next_batch(), ME);
-    // A seal in place of batches that a head covers.
+    // A seal where a head covers further batches.
     let mut behind = open(&objects);
     behind.next_batch().unwrap();
     let early = Seal { size: behind.edge().size(), root: behind.edge().root(), ..right };
@@ -181,7 +181,7 @@ fn a_seal_that_does_not_fit_is_damage() {
 }
 
 #[test]
-fn whatever_fails_the_same_seal_is_made_again() {
+fn after_any_failure_the_same_seal_can_be_repeated() {
     for fault in [Fault::Failed, Fault::FailedButPersisted, Fault::Busy] {
         for operation in [Operation::Create, Operation::Get] {
             for times in 1..4 {
@@ -189,7 +189,7 @@ fn whatever_fails_the_same_seal_is_made_again() {
                 (0..times).for_each(|_| objects.inject(operation, "batch/", fault));
                 let sealed = (0..6).find_map(|_| chain.seal(ME).ok());
                 assert_eq!(sealed, Some(Sealed::Done), "{operation} {fault:?}");
-                // Faults that were not met.
+                // Use up injected faults that no request met.
                 while operation == Operation::Get && objects.pending_faults() > 0 {
                     assert!(objects.get("batch/x", 9).is_err());
                 }

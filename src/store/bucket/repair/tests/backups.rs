@@ -22,7 +22,7 @@ pub(super) fn back_up(
     Backup { log, from: &from, out, key: &key, files: &[], io, all, now, progress: &|_, _| () }.run()
 }
 
-/// A log made of the backup, on the disk, has these entries.
+/// Checks that a restore into a directory has these entries.
 fn restores_to_a_directory(backup: &Path, count: usize) {
     let (dir, key, io) = (TempDir::new().unwrap(), key(), Arc::new(RealDisk));
     let dir = dir.path();
@@ -31,29 +31,29 @@ fn restores_to_a_directory(backup: &Path, count: usize) {
 }
 
 #[test]
-fn a_backup_is_made_from_batches_and_later_ones_copy_what_is_new() {
+fn a_backup_is_made_from_batches_and_later_ones_copy_only_new_batches() {
     let (place, log) = (TempDir::new().unwrap(), log_of(&COUNTS));
     let out = place.path().join("out");
-    // Few bytes, so that there are several segments.
+    // A small limit, so that there are several segments.
     let done = back_up(&log, &out, 3_000).unwrap();
     assert_eq!((done.head.head.size.get(), done.kept, done.read_bytes), (ALL as u64, 0, done.bytes));
     assert!(done.copied > 3, "{done:?}");
     check_backup(&out, &key(), &|_, _| ()).unwrap();
     restores_to_a_directory(&out, ALL);
-    // Nothing new: no batch is read but those of the list.
+    // If nothing is new, a backup reads only the heads.
     let gets = || log.requests().of(Operation::Get).requests;
     let before = gets();
     let again = back_up(&log, &out, 3_000).unwrap();
     assert_eq!((again.copied, again.kept, again.before.unwrap().get()), (0, done.copied, ALL as u64));
     assert_eq!(gets() - before, 2, "the heads");
-    // More: the last segment grows, or new ones follow; only the new batch is read.
+    // If the log grew, the last segment grows or new ones follow; the backup reads only the new batch.
     grow(&log, 40);
     let before = gets();
     let more = back_up(&log, &out, 3_000).unwrap();
     assert!(more.copied <= 2 && more.kept >= done.copied - 1, "{more:?}");
     assert_eq!(gets() - before, 3, "the heads, and one batch");
     restores_to_a_directory(&out, ALL + 40);
-    // A backup whose last segment is damaged, or of another history, is copied anew.
+    // A segment that is damaged, or of another history, is copied again.
     let last =
         std::fs::read_dir(out.join("journal")).unwrap().map(|item| item.unwrap().path()).max().unwrap();
     let mut bytes = std::fs::read(&last).unwrap();
@@ -64,7 +64,7 @@ fn a_backup_is_made_from_batches_and_later_ones_copy_what_is_new() {
     restores_to_a_directory(&out, ALL + 40);
     let refused = back_up(&log_of(&[ALL + 41]), &out, 3_000);
     assert!(refused.is_ok(), "the same entries in other batches: {refused:?}");
-    // An older bucket, or another one.
+    // Refuse an older bucket, or another one.
     assert!(matches!(back_up(&log_of(&COUNTS), &out, 3_000), Err(CopyError::Newer { .. })));
     let other = log_of(&[1]);
     let dir = TempDir::new().unwrap();
@@ -75,7 +75,7 @@ fn a_backup_is_made_from_batches_and_later_ones_copy_what_is_new() {
 }
 
 #[test]
-fn a_backup_that_is_cut_short_leaves_the_one_before() {
+fn an_interrupted_backup_leaves_the_previous_one() {
     let (place, log) = (TempDir::new().unwrap(), log_of(&COUNTS[..5]));
     let out = place.path().join("out");
     back_up(&log, &out, 3_000).unwrap();
@@ -108,7 +108,7 @@ fn a_backup_is_restored_into_a_bucket_that_has_nothing_or_less() {
     assert_eq!(keys_below(&empty, ""), keys_below(&log, ""));
     let again = from_backup(&empty, RepairMode::Restore, &out).unwrap();
     assert_eq!((again.created, again.tiles.damaged, again.heads.len()), (0, 0, 0));
-    // A bucket that was rolled back, and one that lost its end and has its head.
+    // A bucket that was rolled back, and one that lost its last batches but has its head.
     let old = log_of(&COUNTS[..3]);
     let mended = from_backup(&old, RepairMode::Restore, &out).unwrap();
     assert_eq!((mended.kept, mended.checkpoint), (3, CheckpointWas::Older));
@@ -134,7 +134,7 @@ fn a_restore_changes_nothing_that_is_newer_damaged_or_of_another_history() {
     let newer = log.copy();
     grow(&newer, 5);
     assert!(matches!(refused(&newer), CopyError::Newer { .. }));
-    // Batches without a head are newer, too.
+    // Batches that no head covers also make a bucket newer.
     let newer = log.copy();
     let dir = TempDir::new().unwrap();
     append(&mut open(dir.path(), &newer).unwrap(), numbered(ALL, 5));
@@ -150,13 +150,13 @@ fn a_restore_changes_nothing_that_is_newer_damaged_or_of_another_history() {
     append(&mut open(dir.path(), &other).unwrap(), numbered(7_000, 3));
     head(&mut open(dir.path(), &other).unwrap());
     assert!(matches!(refused(&other), CopyError::Fork { .. }));
-    // One without a head.
+    // Another log without a head.
     other.remove("checkpoint");
     assert!(matches!(refused(&other), CopyError::Fork { .. }));
 }
 
 #[test]
-fn whatever_request_fails_the_same_restore_goes_on() {
+fn after_any_failed_request_the_same_restore_continues() {
     let (place, log) = (TempDir::new().unwrap(), log_of(&COUNTS));
     let out = place.path().join("out");
     back_up(&log, &out, 3_000).unwrap();
@@ -173,7 +173,7 @@ fn whatever_request_fails_the_same_restore_goes_on() {
                 (0..times).for_each(|_| bucket.inject(operation, key, fault));
                 let mut tries = 1;
                 while let Err(error) = from_backup(&bucket, RepairMode::Restore, &out) {
-                    // Until its head is there, it is no log.
+                    // Until the bucket has a head, it is not a log.
                     let is_log = bucket.bytes("checkpoint").is_some();
                     assert!(!is_log || key == "checkpoint", "{error}");
                     tries += 1;

@@ -1,17 +1,17 @@
-//! Tiles that are written in the background: a head is never there before them, whatever fails.
+//! Tests of background uploads: the bucket never has a head before its tiles, whatever fails.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::thread::sleep;
 
 use super::*;
-use crate::bucket::{BucketError, Creation, Headers, Listing, Object, Objects, Replacement, Requests, Tag};
+use crate::bucket::Objects as _;
 
-/// A bucket in which tiles arrive late and fail at random, and which checks each head that is written.
+/// Delays tiles and makes them fail at random, and checks each head that is written.
 struct Watched {
     memory: MemoryObjects,
     random: Mutex<u64>,
-    /// One write of a tile fails among so many; none if zero.
+    /// One in this many writes of tiles fails; none if zero.
     failing: u64,
     written: Mutex<BTreeMap<String, Vec<u8>>>,
     heads: Mutex<Vec<u64>>,
@@ -35,15 +35,30 @@ impl Watched {
 
     fn open(self: &Arc<Self>, dir: &Path) -> BucketStore {
         unlocked(|| {
-            let options = BucketOptions::new(self.clone(), options()).unwrap();
+            let watched = self.clone();
+            let objects =
+                self.memory.hooked(move |operation, key, bytes| watched.request(operation, key, bytes));
+            let options = BucketOptions::new(Arc::new(objects), options()).unwrap();
             BucketStore::open(dir, BucketOptions { threads: 3, ..options })
         })
         .unwrap()
     }
 
-    /// All tiles of a head are there when it arrives.
+    fn request(&self, operation: Operation, key: &str, bytes: &[u8]) -> Option<Fault> {
+        if operation != Operation::Put {
+            self.check_head(key, bytes);
+            return None;
+        }
+        sleep(Duration::from_micros(self.random(3_000)));
+        let before = self.written.lock().unwrap().insert(key.to_owned(), bytes.to_vec());
+        assert!(before.is_none_or(|before| before == bytes), "{key} was written with other bytes before");
+        let fails = self.failing > 0 && self.random(self.failing) == 0;
+        fails.then(|| if self.random(2) == 0 { Fault::Failed } else { Fault::FailedButPersisted })
+    }
+
+    /// Checks that the bucket has all tiles of a head that is about to be written.
     fn check_head(&self, key: &str, bytes: &[u8]) {
-        if key.starts_with("checkpoint") {
+        if key.starts_with("checkpoint") && !bytes.is_empty() {
             let (head, _) = checkpoint::read_unverified(bytes).unwrap();
             let all = self.memory.all();
             let missing: Vec<String> =
@@ -54,62 +69,7 @@ impl Watched {
     }
 }
 
-impl Objects for Watched {
-    fn get(&self, key: &str, limit: usize) -> Result<Option<Object>, BucketError> {
-        self.memory.get(key, limit)
-    }
-
-    fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Option<Object>, BucketError> {
-        self.memory.get_range(key, offset, length)
-    }
-
-    fn create(&self, key: &str, bytes: &[u8], headers: &Headers<'_>) -> Result<Creation, BucketError> {
-        self.check_head(key, bytes);
-        self.memory.create(key, bytes, headers)
-    }
-
-    fn replace(
-        &self,
-        key: &str,
-        bytes: &[u8],
-        tag: &Tag,
-        headers: &Headers<'_>,
-    ) -> Result<Replacement, BucketError> {
-        self.check_head(key, bytes);
-        self.memory.replace(key, bytes, tag, headers)
-    }
-
-    fn put(&self, key: &str, bytes: &[u8], headers: &Headers<'_>) -> Result<Tag, BucketError> {
-        sleep(Duration::from_micros(self.random(3_000)));
-        let before = self.written.lock().unwrap().insert(key.to_owned(), bytes.to_vec());
-        assert!(before.is_none_or(|before| before == bytes), "{key} was other bytes before");
-        let fails = self.failing > 0 && self.random(self.failing) == 0;
-        if fails && self.random(2) == 0 {
-            self.memory.inject(Operation::Put, key, Fault::Failed);
-        } else if fails {
-            self.memory.inject(Operation::Put, key, Fault::FailedButPersisted);
-        }
-        self.memory.put(key, bytes, headers)
-    }
-
-    fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Listing, BucketError> {
-        self.memory.list(prefix, after, limit)
-    }
-
-    fn delete(&self, key: &str) -> Result<(), BucketError> {
-        self.memory.delete(key)
-    }
-
-    fn requests(&self) -> &Requests {
-        self.memory.requests()
-    }
-
-    fn name(&self) -> String {
-        self.memory.name()
-    }
-}
-
-/// Tries to sign the tree, and reloads the store as the sequencer does when that fails.
+/// Tries to sign the tree. If that fails, reloads the store like the sequencer.
 fn try_head(store: &mut BucketStore) {
     let (old, new) = (store.checkpoint(), signed(&store.edge()));
     if old.as_deref() == Some(&new) {
@@ -138,13 +98,13 @@ fn no_head_is_written_before_its_tiles() {
                 size += count;
             }
             match objects.random(5) {
-                // Another server goes on, while the first one's tiles are under way.
+                // Another server takes over while the first one's tiles are in flight.
                 0 => {
                     turn = 1 - turn;
                     stores[turn].follow().unwrap();
                 }
                 1 => store.reload().unwrap(),
-                // A server that ends, or that lost its cache.
+                // Both servers restart without their caches.
                 2 => {
                     stores = stores.map(|store| {
                         drop(store);
@@ -190,14 +150,14 @@ fn full_tiles_are_written_before_a_head_needs_them_and_once() {
     for key in ["tile/0/002", "tile/entries/002"] {
         wait_for(&objects, key);
     }
-    assert_eq!(objects.all().keys().filter(|key| key.contains(".p/")).count(), 0, "a head makes them");
+    assert_eq!(objects.all().keys().filter(|key| key.contains(".p/")).count(), 0, "only a head needs them");
     append(&mut store, numbered(1_000, 24));
     head(&mut store);
     check_tiles(&objects, &store);
     // Four tiles, four bundles, and the tile above them.
     assert_eq!(objects.requests().of(Operation::Put).requests, 9);
     drop(store);
-    // One request at a time is one at a time.
+    // With one request at a time, there are no background uploads.
     let (dir, objects) = (TempDir::new().unwrap(), MemoryObjects::default());
     let mut store = open_bucket_with(dir.path(), &objects, |o| o.threads = 1).unwrap();
     append(&mut store, numbered(0, 1_000));
@@ -214,7 +174,7 @@ fn a_tile_that_fails_in_the_background_is_written_by_the_head_or_fails_it() {
     append(&mut store, numbered(0, 700));
     head(&mut store);
     check_tiles(&objects, &store);
-    // It keeps failing.
+    // The tile keeps failing.
     (0..3).for_each(|_| objects.inject(Operation::Put, "tile/entries/003", Fault::Failed));
     append(&mut store, numbered(700, 400));
     let (old, new) = (store.checkpoint(), signed(&store.edge()));

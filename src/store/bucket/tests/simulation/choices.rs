@@ -1,19 +1,19 @@
-//! The choices of a run: the next ones in a depth-first search, or random ones.
+//! The choices of a run, either from a depth-first search or random.
 
 use std::collections::HashSet;
 
 /// The source of a run's choices.
 pub enum Choices {
-    /// Depth first: `begun` are made again, and the first one each time after them.
+    /// Depth first: repeats the choices in `begun`, then always makes the first choice.
     Search { begun: Vec<usize>, made: Vec<(usize, usize)>, seen: HashSet<u64> },
-    /// At random. Most often nothing unusual happens, so that servers get somewhere.
+    /// At random. Usually nothing unusual happens, so that servers make progress.
     Random { state: u64 },
 }
 
 /// A choice.
 pub enum Picked {
     Choice(usize),
-    /// The state was there before, with everything that can follow from it.
+    /// The search has explored this state, and everything that can follow from it, before.
     SeenBefore,
 }
 
@@ -57,7 +57,7 @@ impl Choices {
         }
     }
 
-    /// The same choices again, for a run that says what happens in it.
+    /// The same choices again, for a run with a trace.
     pub fn again(&self) -> Option<Self> {
         let Self::Search { made, .. } = self else { return None };
         let begun = made.iter().map(|(picked, _)| *picked).collect();
@@ -73,7 +73,7 @@ impl Choices {
         Some(Self::Search { begun, made: Vec::new(), seen })
     }
 
-    /// The states that a search has seen.
+    /// Number of states that a search has seen.
     pub fn states(&self) -> usize {
         match self {
             Self::Search { seen, .. } => seen.len(),
@@ -81,7 +81,7 @@ impl Choices {
         }
     }
 
-    /// The choices that were made in this run.
+    /// Number of choices in this run.
     pub fn made(&self) -> usize {
         match self {
             Self::Search { made, .. } => made.len(),

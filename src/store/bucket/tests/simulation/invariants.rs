@@ -1,5 +1,5 @@
-//! What must hold at every step of every run. The checks read the bucket's objects by the drawings and definitions, and
-//! ask no server.
+//! The invariants, which must hold at every step of every run. The checks parse the bucket's objects by their
+//! documented formats, and ask no server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,15 +11,15 @@ use crate::proof::bundle;
 use crate::store::bucket::BatchObject;
 use crate::store::bucket::layout::{self, BATCHES, HeadKind};
 
-/// The promises that were made in a run, and the tiles that the servers write.
+/// The promises made in a run, and the kinds of tiles that the servers write.
 pub struct Invariants {
-    /// The index that each entry was acknowledged at.
+    /// The acknowledged index of each entry.
     acknowledged: BTreeMap<Vec<u8>, u64>,
-    /// Every head that was signed.
+    /// All signed heads.
     signed: Vec<Checkpoint>,
-    /// The entries that were submitted, to any server.
+    /// The entries that were submitted to any server.
     submitted: BTreeSet<Vec<u8>>,
-    /// Set if the servers write every tile; otherwise they write entry bundles alone, for a smaller search.
+    /// True if the servers write every tile. Otherwise they write only entry bundles, for a smaller search.
     all_tiles: bool,
 }
 
@@ -31,15 +31,15 @@ fn leaf_hashes(entries: &[Vec<u8>]) -> Vec<Hash> {
     entries.iter().map(|entry| Hash::leaf(entry)).collect()
 }
 
-/// The head under a key: signed by the log.
+/// The head under a key, whose signature is checked.
 fn head(objects: &Objects, key: &str) -> Result<Option<Checkpoint>, String> {
     let Some((bytes, _)) = objects.get(key) else { return Ok(None) };
     let signed = checkpoint::open(bytes, &[signer().public().clone()]).map_err(|e| format!("{key}: {e}"))?;
     Ok(Some(signed.get().clone()))
 }
 
-/// ONE CHAIN. The entries in it: each batch begins where the one before ends, says the roots that its entries make, and no
-/// batch is beside the chain.
+/// ONE CHAIN. Returns its entries. Each batch begins where the previous one ends and states the right roots, and no
+/// batch lies outside the chain.
 fn chain(objects: &Objects) -> Result<Vec<Vec<u8>>, String> {
     let mut entries: Vec<Vec<u8>> = Vec::new();
     let is_batch = |(key, _): &(&String, _)| key.starts_with(BATCHES);
@@ -55,13 +55,13 @@ fn chain(objects: &Objects) -> Result<Vec<Vec<u8>>, String> {
         }
         entries.extend(batch.entries().map(<[u8]>::to_vec));
         if head.after != reference::root(&leaf_hashes(&entries)) {
-            return Err(format!("{key} says another root than its entries make"));
+            return Err(format!("{key} states another root than that of its entries"));
         }
     }
     Ok(entries)
 }
 
-/// ON THE CHAIN: a head is over the first entries of the chain as it is.
+/// ON THE CHAIN: a head covers a prefix of the current chain.
 fn is_prefix(head: &Checkpoint, entries: &[Vec<u8>]) -> Result<(), String> {
     let covered = entries.get(..size_of(head)).ok_or(format!(
         "a head of {} leaves over a chain of {}",
@@ -74,9 +74,9 @@ fn is_prefix(head: &Checkpoint, entries: &[Vec<u8>]) -> Result<(), String> {
     Ok(())
 }
 
-/// The tiles of a tree over these entries that servers write, with their bytes.
+/// The keys and bytes of the tiles that servers write for these entries.
 pub fn tiles(entries: &[Vec<u8>], all: bool) -> Vec<(String, Vec<u8>)> {
-    // The trees have fewer leaves than a tile.
+    // The trees have fewer leaves than a full tile.
     let size = TreeSize::new(entries.len() as u64).expect("a few leaves");
     let bytes = |is_bundle: bool| {
         if !is_bundle {
@@ -91,12 +91,12 @@ pub fn tiles(entries: &[Vec<u8>], all: bool) -> Vec<(String, Vec<u8>)> {
 }
 
 impl Invariants {
-    /// For a run in which these entries are submitted.
+    /// Invariants for a run in which these entries are submitted.
     pub fn new(submitted: BTreeSet<Vec<u8>>, all_tiles: bool) -> Self {
         Self { acknowledged: BTreeMap::new(), signed: Vec::new(), submitted, all_tiles }
     }
 
-    /// Checks what a write changed. `before` are the bytes that it replaced.
+    /// Checks the effect of a write. `before` has the replaced bytes.
     pub fn after_write(&self, objects: &Objects, key: &str, before: Option<&[u8]>) -> Result<(), String> {
         let now = &objects[key].0;
         if key.starts_with(BATCHES) {
@@ -105,7 +105,7 @@ impl Invariants {
                 return Err(format!("{key} was replaced"));
             }
             let entries = chain(objects)?;
-            // ONCE: however many servers an entry was submitted to, it has one index.
+            // ONCE: an entry has one index, even if it was submitted to several servers.
             if entries.iter().collect::<BTreeSet<_>>().len() < entries.len() {
                 return Err("an entry is in the log twice".to_owned());
             }
@@ -122,7 +122,7 @@ impl Invariants {
             if let Some(older) = older.filter(|older| older.size > new.size) {
                 return Err(format!("{key} went back from {} leaves to {}", older.size, new.size));
             }
-            // WITH ITS TILES: whoever reads the head can read the log.
+            // WITH ITS TILES: a reader of the head can read the log.
             if key == HeadKind::Published.as_str() {
                 for (tile, bytes) in tiles(&entries[..size_of(&new)], self.all_tiles) {
                     if objects.get(&tile).is_none_or(|(seen, _)| *seen != bytes) {
@@ -134,7 +134,7 @@ impl Invariants {
         Ok(())
     }
 
-    /// Checks an acknowledgement: the entry is durable at its index, and it was never told another one.
+    /// Checks an acknowledgement: the entry is durable at this index and was never acknowledged at another one.
     pub fn acknowledge(&mut self, objects: &Objects, entry: &[u8], index: u64) -> Result<(), String> {
         let told = *self.acknowledged.entry(entry.to_vec()).or_insert(index);
         if told != index {
@@ -151,14 +151,14 @@ impl Invariants {
         Ok(())
     }
 
-    /// Checks a head that a server has just signed: everything under it is durable.
+    /// Checks a head that a server has just signed: all entries that it covers are durable.
     pub fn sign(&mut self, objects: &Objects, head: &Checkpoint) -> Result<(), String> {
         is_prefix(head, &chain(objects)?).map_err(|broken| format!("a server signed {broken}"))?;
         self.signed.push(head.clone());
         Ok(())
     }
 
-    /// Checks the bucket when all servers are done: everything was acknowledged, is there, and is published.
+    /// Checks the bucket when all servers are done: all entries are acknowledged, durable and published.
     pub fn at_end(&self, objects: &Objects) -> Result<(), String> {
         let entries = chain(objects)?;
         self.signed.iter().try_for_each(|head| is_prefix(head, &entries))?;

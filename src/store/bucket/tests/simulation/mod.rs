@@ -1,11 +1,11 @@
-//! A simulation of servers that share a bucket: the real chain and the real lease, on threads, over a bucket in which
-//! every request waits for its turn. Who goes next, and what happens to the request, is a choice: it is done; it is not
-//! done; it is done and its answer is lost; it comes later, or twice; the process is killed before or after it; it pauses
-//! for longer than a lease. The clocks of the servers differ by as much as the choices want.
+//! A simulation of servers that share a bucket. It runs the real chain and the real lease, on threads, with a bucket in
+//! which every request waits for its turn. A choice decides which server goes next and what happens to its request: it
+//! succeeds; it fails; it succeeds but its answer is lost; it arrives later, or twice; the process is killed before or
+//! after it; the process pauses for longer than a lease. The choices also decide how far the servers' clocks differ.
 //!
-//! The choices are explored depth first, all of them within a budget of switches, faults and pauses, and then at random
-//! by seeds. `TREEHEAD_SIMULATION_RUNS` sets the number of random runs, `TREEHEAD_SIMULATION_SEED` replays one and prints
-//! what happens in it.
+//! The simulation explores all choices within a budget of switches, faults and pauses, depth first, and then makes
+//! random ones from seeds. `TREEHEAD_SIMULATION_RUNS` sets the number of random runs. `TREEHEAD_SIMULATION_SEED`
+//! replays one and prints its trace.
 
 mod choices;
 mod invariants;
@@ -26,13 +26,13 @@ use crate::note::NoteSigner;
 use crate::store::bucket::layout::HeadKind;
 use crate::store::tests::fixtures::signer;
 
-/// The log's key. Making it costs as much as signing.
+/// The log's key. It is cached, because making it costs as much as signing.
 fn log_signer() -> &'static NoteSigner {
     static SIGNER: OnceLock<NoteSigner> = OnceLock::new();
     SIGNER.get_or_init(signer)
 }
 
-/// A scene: the entries that are submitted to each server, and what may happen.
+/// A scenario: the entries that are submitted to each server, and the budget of faults.
 #[derive(Clone)]
 struct Scene {
     submissions: Vec<Vec<&'static str>>,
@@ -43,11 +43,11 @@ struct Scene {
 }
 
 impl Scene {
-    /// Servers that each get an entry of their own and one that all get.
+    /// A scenario in which each server gets an entry of its own and one that all get.
     fn new(servers: usize, switches: usize, faults: usize, pauses: usize) -> Self {
         let own = ["a", "b", "c"];
         let submissions = own[..servers].iter().enumerate();
-        // The second server gets them in another order.
+        // The second server gets them in the opposite order.
         let submissions =
             submissions.map(|(at, own)| if at == 1 { vec!["all", *own] } else { vec![*own, "all"] });
         let budget = Budget { switches, faults, pauses };
@@ -81,7 +81,7 @@ impl Scene {
     }
 }
 
-/// The sum of a search.
+/// The totals of a search.
 #[derive(Debug, Default)]
 struct Explored {
     runs: usize,
@@ -93,7 +93,7 @@ struct Explored {
     broken: Option<(String, Vec<String>)>,
 }
 
-/// Makes every choice within the scene's budget, or until a promise is broken.
+/// Explores every choice within the scenario's budget, until an invariant is broken.
 fn explore(scene: &Scene) -> Explored {
     let mut explored = Explored::default();
     let mut next = Some(Choices::search());
@@ -126,7 +126,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect(name))
 }
 
-/// Runs a scene with random choices, for a number of seeds or a time.
+/// Runs scenarios with random choices, for a number of seeds or a length of time.
 fn at_random(name: &str, scene: impl Fn(u64) -> Scene) {
     if let Some(seed) = number("TREEHEAD_SIMULATION_SEED") {
         let run = scene(seed).run(Choices::random(seed), true);
@@ -155,7 +155,7 @@ fn at_random(name: &str, scene: impl Fn(u64) -> Scene) {
     assert!(finished * 10 >= done * 9, "most runs get somewhere: {finished} of {done}");
 }
 
-/// Explores a scene, which must be sound.
+/// Explores a scenario and checks that no invariant is broken.
 fn sound(name: &str, scene: &Scene) {
     let begun = Instant::now();
     let explored = explore(scene);
@@ -194,7 +194,7 @@ fn larger_budgets_keep_one_chain() {
     sound("three servers, one fault", &Scene::new(3, 1, 1, 0));
 }
 
-/// Scenes that differ by seed: two servers or three, with witnesses or without.
+/// A scenario by seed: two servers or three, with witnesses or without.
 fn any_scene(seed: u64) -> Scene {
     let servers = if seed.is_multiple_of(3) { 3 } else { 2 };
     Scene { witnessed: seed.is_multiple_of(2), all_tiles: true, ..Scene::new(servers, 100, 6, 3) }
@@ -205,10 +205,10 @@ fn random_runs_of_two_and_three_servers_keep_one_chain() {
     at_random("random runs", any_scene);
 }
 
-/// The simulation finds each fault that is built into the servers.
+/// The simulation finds each built-in fault.
 #[test]
 fn every_mutant_is_caught() {
-    // With the smallest budget that shows the fault.
+    // Each with the smallest budget that reveals the fault.
     let cases = [
         (Mutant::UnconditionalBatch, (2, 0, 0), "was replaced"),
         (Mutant::BelievesUnclear, (0, 1, 0), "are published"),

@@ -31,7 +31,7 @@ pub enum Op {
         after: String,
         limit: usize,
     },
-    /// Until the server's clock shows this time.
+    /// Sleeps until the server's clock shows this time.
     Sleep {
         until: Duration,
     },
@@ -56,7 +56,7 @@ impl Op {
     }
 }
 
-/// What a server hears.
+/// The answer that a server gets.
 #[derive(Debug, Clone)]
 pub enum Answer {
     Done,
@@ -66,7 +66,7 @@ pub enum Answer {
     Tag(Tag),
     Listing(Listing),
     Failed(BucketError),
-    /// The server's process ends here.
+    /// The server's process is killed.
     Killed,
     /// The run is over.
     Over,
@@ -76,7 +76,7 @@ impl Hash for Answer {
     fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
         std::mem::discriminant(self).hash(hasher);
         match self {
-            // Equal tags are equal bytes.
+            // Equal tags mean equal bytes.
             Self::Object(object) => object.as_ref().map(|object| &object.tag).hash(hasher),
             Self::Creation(Creation::Created(tag)) | Self::Replacement(Replacement::Replaced(tag)) => {
                 tag.hash(hasher);
@@ -90,12 +90,12 @@ impl Hash for Answer {
     }
 }
 
-/// As S3 makes tags: equal bytes have equal ones.
+/// The tag of an object. As in S3, equal bytes have equal tags.
 pub fn tag_of(bytes: &[u8]) -> Tag {
     Tag::parse(&merkle::Hash::digest(bytes).to_hex()[..32]).expect("hex digits")
 }
 
-/// The answer that does not tell.
+/// The answer after which the outcome is unclear.
 pub fn failed(op: &Op) -> Answer {
     let (url, detail) = ("simulated".to_owned(), "no answer in time".to_owned());
     let operation = match op {

@@ -1,5 +1,5 @@
-//! A server as small as it can be: it takes the lease, follows, plans, appends, answers, writes tiles, signs and publishes,
-//! with the real lease and chain. What it has is gone when it is killed; what was submitted to it is sent again.
+//! A minimal server: it takes the lease, follows, plans, appends, answers, writes tiles, signs and publishes, with the
+//! real lease and chain. A kill loses its memory; its submissions are then sent again.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -21,20 +21,20 @@ use crate::store::bucket::{
 };
 use crate::store::tests::fixtures::{ORIGIN, batch_of};
 
-/// A fault that is built into the servers, for the simulation to find.
+/// A fault built into the servers, which the simulation must find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
-    /// Writes batches without the condition.
+    /// Writes batches unconditionally.
     UnconditionalBatch,
-    /// Takes a write whose answer was lost as done.
+    /// Assumes that a write with a lost answer succeeded.
     BelievesUnclear,
-    /// Writes heads without the condition.
+    /// Writes heads unconditionally.
     UnconditionalHead,
-    /// The lease decides who is right: its holder replaces the batch of another.
+    /// Trusts the lease: its holder replaces another server's batch.
     TrustsTheLease,
     /// Answers before the batch is durable.
     AnswersBeforeAppending,
-    /// After it was overtaken, appends the same entries as it had planned.
+    /// Appends its old plan after it was overtaken.
     KeepsItsPlan,
     /// Publishes a head before its tiles.
     HeadBeforeTiles,
@@ -42,7 +42,7 @@ pub enum Mutant {
     SignsBeforeAppending,
 }
 
-/// A server's way to the bucket. Its thread waits here.
+/// A server's connection to the bucket, in which its thread waits.
 struct Port {
     world: Arc<World>,
     server: usize,
@@ -51,7 +51,7 @@ struct Port {
     requests: Requests,
 }
 
-/// Ends the thread's run, as a kill ends a process.
+/// Panic payload that ends a process, like a kill.
 struct Killed;
 struct Over;
 
@@ -61,7 +61,7 @@ impl Port {
             Answer::Failed(error) => Err(error),
             Answer::Killed => resume_unwind(Box::new(Killed)),
             Answer::Over => resume_unwind(Box::new(Over)),
-            answer => Ok(read(answer).expect("an answer to what was asked")),
+            answer => Ok(read(answer).expect("an answer of the request's kind")),
         }
     }
 
@@ -160,19 +160,19 @@ impl Objects for Port {
     }
 }
 
-/// What a server is told to do.
+/// A server's task.
 #[derive(Clone)]
 pub struct Orders {
     pub world: Arc<World>,
     pub server: usize,
     pub entries: Vec<Vec<u8>>,
     pub mutant: Option<Mutant>,
-    /// Publishes only heads that were signed and kept as such before, as a log with witnesses does.
+    /// Publishes only heads that were written as signed heads before, like a log with witnesses.
     pub witnessed: bool,
     pub all_tiles: bool,
 }
 
-/// Runs a server until it has done everything, with a new process after each kill.
+/// Runs a server until its task is done, with a new process after each kill.
 pub fn run(orders: &Orders) {
     for process in 0.. {
         let ended = catch_unwind(AssertUnwindSafe(|| Process::start(orders, process).run()));
@@ -181,7 +181,7 @@ pub fn run(orders: &Orders) {
             Err(why) if why.is::<Killed>() => {}
             Err(why) if why.is::<Over>() => return,
             Err(_) => {
-                // The panic's message is on the standard error; the others must not wait.
+                // The panic's message is on standard error. End the run, so that the others do not wait.
                 let broken = || format!("server {} panicked", orders.server);
                 orders.world.tell(orders.server, broken, |_, _| Err(broken()));
                 break;
@@ -197,9 +197,9 @@ struct Process<'a> {
     port: Arc<Port>,
     lease: Lease,
     chain: Option<Chain>,
-    /// The log as this process has it.
+    /// The log as this process knows it.
     entries: Vec<Vec<u8>>,
-    /// The submissions that wait for an answer.
+    /// The submissions without an answer.
     waiting: Vec<Vec<u8>>,
     nonces: Arc<AtomicU64>,
     begun: Instant,
@@ -253,7 +253,7 @@ impl<'a> Process<'a> {
     fn run(mut self) {
         let _ = self.port.request(Op::Begin, |_| Some(()));
         loop {
-            // LEASE: advice about whose turn it is.
+            // LEASE: advice about which server should append.
             let (port, world, server, begun) =
                 (self.port.clone(), &self.orders.world, self.orders.server, self.begun);
             let decision = self.lease.step(port.as_ref(), true, || begun + world.clock(server));
@@ -270,11 +270,11 @@ impl<'a> Process<'a> {
             match self.turn() {
                 Ok(true) => break,
                 Ok(false) => {}
-                // After an error, memory counts for nothing.
+                // After an error, discard what is in memory.
                 Err(_) => self.is_stale.set(true),
             }
         }
-        // An orderly end: the others need not wait.
+        // A clean shutdown: the others need not wait.
         let now = self.now();
         let _ = self.lease.release(self.port.clone().as_ref(), now);
     }
@@ -282,7 +282,7 @@ impl<'a> Process<'a> {
     /// One turn of the sequencer. Returns true if there is nothing more to do.
     fn turn(&mut self) -> Result<bool, ChainError> {
         self.follow()?;
-        // PLAN: what the log has already is answered with its index.
+        // PLAN: answer entries that the log has already with their index.
         let (known, fresh): (Vec<_>, Vec<_>) =
             self.waiting.iter().cloned().partition(|entry| self.entries.contains(entry));
         known.iter().for_each(|entry| self.answer(entry));
@@ -307,10 +307,10 @@ impl<'a> Process<'a> {
                     planned.iter().for_each(|entry| self.answer(entry));
                     break;
                 }
-                Appended::Overtaken { .. } if self.is(Mutant::KeepsItsPlan) => self.take_in()?,
+                Appended::Overtaken { .. } if self.is(Mutant::KeepsItsPlan) => self.ingest()?,
                 Appended::Overtaken { .. } => {
-                    self.take_in()?;
-                    // What the other appended need not be appended again.
+                    self.ingest()?;
+                    // Drop entries that the other server has appended.
                     planned.retain(|entry| !self.entries.contains(entry));
                     let found: Vec<_> =
                         self.waiting.iter().filter(|entry| self.entries.contains(entry)).cloned().collect();
@@ -327,7 +327,7 @@ impl<'a> Process<'a> {
         self.chain.as_mut().expect("followed before")
     }
 
-    /// Reads the heads, and takes in what others appended.
+    /// Reads the heads, and the batches that others appended.
     fn follow(&mut self) -> Result<(), ChainError> {
         let entries = self.entries.clone();
         let root_at =
@@ -340,7 +340,7 @@ impl<'a> Process<'a> {
                     vec![signer().public().clone()],
                     self.id,
                 );
-                // Each attempt of each process has its own, as if they were random.
+                // Each attempt of each process gets a distinct nonce, as if it were random.
                 let (id, nonces) = (self.id.to_string(), self.nonces.clone());
                 options.nonces = Box::new(move || {
                     let count = nonces.fetch_add(1, Ordering::Relaxed);
@@ -355,10 +355,10 @@ impl<'a> Process<'a> {
             }
         }
         self.is_stale.set(false);
-        self.take_in()
+        self.ingest()
     }
 
-    fn take_in(&mut self) -> Result<(), ChainError> {
+    fn ingest(&mut self) -> Result<(), ChainError> {
         while let Some(followed) = self.chain_mut().next_batch()? {
             self.entries.extend(followed.object.entries().map(<[u8]>::to_vec));
         }
@@ -385,7 +385,7 @@ impl<'a> Process<'a> {
         head.sign(signer()).to_string().into_bytes()
     }
 
-    /// Writes the tiles, signs a head over everything, and puts it in its place.
+    /// Writes the tiles, then signs and writes a head over all entries.
     fn publish(&mut self) -> Result<(), ChainError> {
         let entries = self.entries.clone();
         let root_at =
@@ -398,7 +398,7 @@ impl<'a> Process<'a> {
             let tiles = tiles(&entries, self.orders.all_tiles);
             tiles.iter().try_for_each(|(key, bytes)| port.put(key, bytes, &Headers::default()).map(drop))
         };
-        // TILES. They follow from the chain, so any server writes the same ones.
+        // TILES. They depend only on the chain, so every server writes the same ones.
         if !self.is(Mutant::HeadBeforeTiles) {
             put(&self.port)?;
         }
@@ -410,7 +410,7 @@ impl<'a> Process<'a> {
             &[HeadKind::Published]
         };
         for kind in kinds {
-            // A smaller head that another server put there is replaced; a larger one stays.
+            // Replace a smaller head of another server, and leave a larger one.
             while self.chain_mut().replace_head(*kind, &note, root_at)? == HeadReplaced::Overtaken {
                 let there = self.chain_mut().head(*kind).map_or(0, |head| head.head.size.get());
                 if there >= entries.len() as u64 {

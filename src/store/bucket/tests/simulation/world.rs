@@ -1,7 +1,7 @@
-//! The bucket that the servers of a run share, and the scheduler. A server's thread that makes a request waits until the
-//! scheduler lets the request happen, or fail; one thread runs at a time, so a run is what its choices make it.
+//! The bucket that the servers of a run share, and the scheduler. A server's thread that sends a request waits until
+//! the scheduler lets the request succeed or fail. Only one thread runs at a time, so the choices determine the run.
 //!
-//! There is no thread for the scheduler: the thread that makes a request chooses what happens next, and hands over.
+//! The scheduler has no thread: the thread that sends a request chooses the next event, and hands over.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -13,39 +13,39 @@ use super::invariants::Invariants;
 use super::requests::{Answer, Op, failed, tag_of};
 use crate::bucket::{BucketError, Creation, Listed, Listing, Object, Replacement, Tag};
 
-/// A step that can come next.
+/// A possible next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Event {
-    /// The request is done, and answered.
+    /// The request succeeds, and the server gets the answer.
     Do(usize),
-    /// It is not done; the answer does not tell.
+    /// The request is lost, and its outcome is unclear.
     Lose(usize),
-    /// It is done, and the answer is lost.
+    /// The request succeeds, and the answer is lost.
     DoAndLose(usize),
-    /// It is refused for a while.
+    /// The store is busy and refuses the request.
     Refuse(usize),
-    /// It is on its way, and the server gives up waiting.
+    /// The request is delayed, and the server stops waiting.
     Delay(usize),
-    /// It is done, and a copy of it is on its way.
+    /// The request succeeds, and a copy of it is delayed.
     Double(usize),
     Kill(usize),
     DoAndKill(usize),
-    /// The server pauses for longer than a lease, and goes on.
+    /// The server pauses for longer than a lease, then resumes.
     Pause(usize),
-    /// A sleeping server wakes up: its clock shows the time.
+    /// A sleeping server's time has come, and it wakes up.
     Wake(usize),
-    /// A request that was on its way arrives.
+    /// A delayed request arrives.
     Arrive(usize),
 }
 
-/// How much may happen in one run.
+/// Limits of one run.
 #[derive(Debug, Clone, Copy, Hash)]
 pub struct Budget {
-    /// Times that a server is stopped between two requests of its own, while another one goes on.
+    /// Number of switches from a server that could continue to another.
     pub switches: usize,
-    /// Requests that go wrong, and kills.
+    /// Number of failing requests and kills.
     pub faults: usize,
-    /// Pauses for longer than a lease.
+    /// Number of pauses for longer than a lease.
     pub pauses: usize,
 }
 
@@ -53,14 +53,14 @@ struct Server {
     op: Option<Op>,
     answer: Option<Answer>,
     clock: Duration,
-    /// The hash of everything that the server has heard: a server does nothing but what follows from it.
+    /// The hash of all answers that the server got. They determine its behaviour.
     heard: u64,
     is_done: bool,
 }
 
 pub struct Inner {
     pub objects: BTreeMap<String, (Vec<u8>, Tag)>,
-    /// Requests on their way.
+    /// Delayed requests.
     delayed: Vec<Op>,
     servers: Vec<Server>,
     current: usize,
@@ -68,7 +68,7 @@ pub struct Inner {
     pub steps: usize,
     pub choices: Choices,
     pub invariants: Invariants,
-    /// What happened, in words, if that is wanted.
+    /// The trace of events, if requested.
     pub trace: Vec<String>,
     pub is_traced: bool,
     pub outcome: Option<Outcome>,
@@ -77,13 +77,13 @@ pub struct Inner {
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every server did all that it had to do.
+    /// Every server completed its task.
     Finished,
-    /// From here on, an earlier run did the same.
+    /// The run reached a state that an earlier run has explored.
     SeenBefore,
-    /// A server was unlucky for too long.
+    /// The run exceeded the maximal number of steps.
     TooLong,
-    /// A promise is broken.
+    /// An invariant is broken.
     Broken(String),
 }
 
@@ -124,11 +124,11 @@ impl World {
         self.inner.into_inner().expect("no panic while it was held")
     }
 
-    /// Runs a request when its turn comes. The first requests of all servers wait for each other.
+    /// Runs a request when its turn comes. The first requests wait until every server has sent one.
     pub fn request(&self, server: usize, op: Op) -> Answer {
         let mut inner = self.inner();
         if inner.outcome.is_some() {
-            // A server may have ended the run by what it told. The others wait for an answer.
+            // A server's statement may have ended the run while the others wait for an answer.
             inner.dispatch();
             self.turn.notify_all();
             return Answer::Over;
@@ -151,7 +151,7 @@ impl World {
         self.inner().servers[server].clock
     }
 
-    /// Tells that a server has nothing more to do.
+    /// Records that a server has completed its task.
     pub fn finish(&self, server: usize) {
         let mut inner = self.inner();
         inner.servers[server].is_done = true;
@@ -159,7 +159,7 @@ impl World {
         self.turn.notify_all();
     }
 
-    /// Notes something that a server says to the world, and checks it.
+    /// Records and checks a statement that a server makes to the outside.
     pub fn tell(
         &self,
         server: usize,
@@ -185,7 +185,7 @@ impl Inner {
         self.outcome.get_or_insert(outcome);
     }
 
-    /// Lets things happen until a server has an answer.
+    /// Lets events happen until a server has an answer.
     fn dispatch(&mut self) {
         loop {
             if self.outcome.is_none() && self.servers.iter().all(|server| server.is_done) {
@@ -217,7 +217,7 @@ impl Inner {
         }
     }
 
-    /// The last requests arrive, and everything is checked once more.
+    /// Lets the delayed requests arrive, and checks everything once more.
     fn settle(&mut self) {
         while !self.delayed.is_empty() && self.outcome.is_none() {
             self.happen(Event::Arrive(0));
@@ -229,7 +229,7 @@ impl Inner {
         self.end(end);
     }
 
-    /// Everything that can happen next. The first one is what happens if nothing is wrong: the same server goes on.
+    /// All possible next events. The first is the normal one: the same server continues.
     fn events(&self) -> Vec<Event> {
         let Budget { switches, faults, pauses } = self.budget;
         let is_ready = |server: &Server| server.op.as_ref().is_some_and(|op| !matches!(op, Op::Sleep { .. }));
@@ -268,7 +268,7 @@ impl Inner {
         events
     }
 
-    /// The hash of everything that decides what can happen from here on.
+    /// The hash of everything that determines the rest of the run.
     fn state(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for (key, (_, tag)) in &self.objects {
@@ -340,7 +340,7 @@ impl Inner {
                 Answer::Done
             }
             Event::Pause(_) => {
-                // A little more than a lease, in which others may have done nothing at all.
+                // A little more than a lease. Other servers may have done nothing meanwhile.
                 self.servers[at].clock += Duration::from_secs(u64::from(LEASE_SECONDS) + 1);
                 self.perform(&op)
             }
@@ -378,7 +378,7 @@ impl Inner {
         true
     }
 
-    /// Does a request as a correct store does, and checks what it changed.
+    /// Carries out a request like a correct store, and checks the effect.
     fn perform(&mut self, op: &Op) -> Answer {
         match op {
             Op::Begin | Op::Sleep { .. } => Answer::Done,

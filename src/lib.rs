@@ -17,6 +17,7 @@
 //! store        the journal (the truth), and what is derived from it in sled
 //! bucket       kit: object stores with conditional writes (above the client, whose HTTP it uses)
 //! http, disk   kits: what all servers share, what all that writes files shares
+//! threads      kit: starting threads, on a machine that may have no more
 //! -- the core: `no_std` with `alloc`; no files, clock, network, runtime or randomness --
 //! endpoint     the verdict, the memory and trust files; with the feature `client` also their files and the network
 //! proof        proof files, bundles, fork evidence, requests to witnesses
@@ -124,5 +125,7 @@ pub mod server;
 pub mod signing;
 #[cfg(feature = "server")]
 pub mod store;
+#[cfg(any(feature = "server", feature = "client"))]
+pub mod threads;
 #[cfg(feature = "server")]
 pub mod witness;

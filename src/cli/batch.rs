@@ -10,6 +10,7 @@ use super::exit::{self, CliResult, Failure};
 use super::output;
 use crate::endpoint::MAX_BATCH_LINE_BYTES;
 use crate::format::FormatError;
+use crate::threads::{self, ThreadError};
 
 /// Most lines to judge at once.
 const MOST: usize = 128;
@@ -30,9 +31,9 @@ pub struct Line {
 pub struct Lines(Receiver<io::Result<Line>>);
 
 impl Lines {
-    pub fn read() -> Self {
+    pub fn read() -> Result<Self, ThreadError> {
         let (send, receive) = sync_channel(MOST);
-        std::thread::spawn(move || {
+        threads::start("input", move || {
             for number in 1.. {
                 let line = match next() {
                     Ok(None) => break,
@@ -46,8 +47,8 @@ impl Lines {
                     break;
                 }
             }
-        });
-        Self(receive)
+        })?;
+        Ok(Self(receive))
     }
 
     /// Waits for a line, and takes all that came with it. `None` at the end.
@@ -110,7 +111,7 @@ impl Answer {
 
 /// Answers all lines of standard input, in order. Returns the worst failure of all.
 pub fn answer_all(mut answer: impl FnMut(Vec<Line>) -> Vec<Answer>) -> CliResult {
-    let (lines, mut worst) = (Lines::read(), Ok(()));
+    let (lines, mut worst) = (Lines::read()?, Ok(()));
     while let Some(group) = lines.group()? {
         let answers = answer(group);
         answers.iter().try_for_each(Answer::print)?;

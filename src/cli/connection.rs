@@ -1,7 +1,7 @@
 //! Asking a log: how long a command waits for the answer, and what it prints meanwhile.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
@@ -9,6 +9,7 @@ use clap::Args as ClapArgs;
 use super::exit::Failure;
 use super::values::parse_duration;
 use crate::client::LogClient;
+use crate::threads;
 
 /// Seconds of waiting after which a message says so; the last interval repeats.
 const TOLD_AFTER: [u64; 4] = [2, 5, 15, 30];
@@ -70,7 +71,7 @@ impl Connection {
             .on_pause(move |error, _| heard.state().why = Some(error.to_string()))
             .build(url)?;
         let tells = waiting.clone();
-        let teller = Some(thread::spawn(move || tells.tell(say)));
+        let teller = Some(threads::start("messages", move || tells.tell(say))?);
         Ok(Self { client, waiting, teller })
     }
 

@@ -19,6 +19,7 @@ use crate::load::{self, Checks, Entries, Plan, Progress, SAMPLE, Statement, Targ
 use crate::merkle::Hash;
 use crate::release::{Kind, Purl, Release, Subject};
 use crate::signing::{SignError, Signers};
+use crate::threads::{self, ThreadError};
 
 /// Append to a log under load, measure, and check that it has what it acknowledged
 #[derive(Debug, clap::Args)]
@@ -110,7 +111,7 @@ pub fn run(args: &Load, json: bool) -> CliResult {
     };
     let checks = Checks { trust: trust(args)?, leaves };
     let line = live_line();
-    let summary = load::run(&plan, &checks, stop_signal(), &mut |progress| show(&line, progress));
+    let summary = load::run(&plan, &checks, stop_signal()?, &mut |progress| show(&line, progress));
     line.finish_and_clear();
     let summary = summary?;
     output::result(json, &summary.to_json(), &summary.to_string())?;
@@ -190,9 +191,9 @@ fn show(line: &ProgressBar, progress: &Progress) {
 
 /// Completes at the first Ctrl-C. One that comes when nothing is left to stop ends the program: nobody should have to wait
 /// for an unwanted check.
-fn stop_signal() -> impl Future<Output = ()> {
+fn stop_signal() -> Result<impl Future<Output = ()>, ThreadError> {
     let (stop, stopped) = oneshot::channel();
-    std::thread::spawn(|| {
+    threads::start("signals", || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let Ok(runtime) = runtime else { return };
         runtime.block_on(async {
@@ -205,10 +206,10 @@ fn stop_signal() -> impl Future<Output = ()> {
             }
             exit::at_once()
         });
-    });
-    async move {
+    })?;
+    Ok(async move {
         if stopped.await.is_err() {
             std::future::pending::<()>().await;
         }
-    }
+    })
 }

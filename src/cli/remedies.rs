@@ -17,6 +17,7 @@ use crate::sequencer::{StartError, Trouble};
 use crate::server::OpenError;
 use crate::store::bucket::{ChainError, MakeError, MoveError};
 use crate::store::{CopyError, ExportError, StoreError};
+use crate::threads::ThreadError;
 
 /// Advice where a log's answers contradict its signature.
 const LIES: &str = "The log is damaged or lies; tell its operator and your peers.";
@@ -181,6 +182,12 @@ impl From<LoadError> for Failure {
             }
             wrong => Self::Usage(wrong.to_string()),
         }
+    }
+}
+
+impl From<ThreadError> for Failure {
+    fn from(error: ThreadError) -> Self {
+        Self::CouldNotTell(error.to_string())
     }
 }
 
@@ -362,6 +369,7 @@ impl From<OpenError> for Failure {
             OpenError::File(WatchError::Io { path, .. }) => Self::CouldNotTell(message).and(&correct(&path)),
             OpenError::Bucket(e) => (*e).into(),
             OpenError::Start(StartError::Store(e)) => e.into(),
+            OpenError::Start(StartError::Threads(e)) => e.into(),
             OpenError::Start(StartError::Checkpoint(_)) => {
                 Self::refused("wrong-key", message, "Put the right log.key back; never sign with another.")
             }
@@ -398,6 +406,7 @@ impl From<crate::monitor::MonitorError> for Failure {
             MonitorError::Client(e) => e.into(),
             MonitorError::Delivery(e) => e.into(),
             MonitorError::Disk(e) => e.into(),
+            MonitorError::Threads(e) => e.into(),
             MonitorError::Follow { error, .. }
                 if matches!(*error, FollowError::State(StateError::Damaged { .. })) =>
             {

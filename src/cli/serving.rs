@@ -3,6 +3,10 @@
 use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
+use std::sync::mpsc::sync_channel;
+use std::thread::available_parallelism;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
@@ -11,6 +15,7 @@ use tokio::runtime::Runtime;
 use super::exit::{CliResult, Failure};
 use super::signals::Hangup;
 use crate::http::Listener;
+use crate::threads;
 
 /// Open files that a server may need: its most connections, and its own files.
 const FILES: u64 = 4_096 + 256;
@@ -18,6 +23,12 @@ const FILES: u64 = 4_096 + 256;
 const ADDRESS_SPACE: u64 = 4 << 30;
 /// Threads that read files and check signatures: more would only wait for each other, and each has a stack.
 const BLOCKING_THREADS: usize = 32;
+/// Threads of sled, of the log's files, and one for each witness, log or sink, where there are few of them.
+const OTHER_THREADS: usize = 16;
+/// How long the runtime keeps a thread that it does not need: for ever, because the system may have no other later.
+const KEPT: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+/// How long the first thread may take.
+const START_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connections that may wait to be accepted, as far as the system allows. Further ones try again a second later.
 const BACKLOG: u32 = 4_096;
@@ -26,9 +37,22 @@ const BACKLOG: u32 = 4_096;
 pub fn runtime() -> Result<Runtime, Failure> {
     check_address_space(getrlimit(Resource::As).current)?;
     raise_files();
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    // The runtime panics if it can't start one of its own.
+    threads::check("a server", cores + BLOCKING_THREADS + OTHER_THREADS)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.max_blocking_threads(BLOCKING_THREADS).enable_all().build();
-    runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))
+    let builder = builder.max_blocking_threads(BLOCKING_THREADS).thread_keep_alive(KEPT);
+    let runtime = builder.enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
+    // The runtime's first thread for work that blocks. While there is one, such work is done, also if the system has no
+    // thread for more of it.
+    let (tell, told) = sync_channel(1);
+    runtime.spawn_blocking(move || tell.send(()));
+    let started = told.recv_timeout(START_PATIENCE);
+    started.map_err(|_| {
+        Failure::CouldNotTell("could not start: the system has no thread to spare".to_owned())
+    })?;
+    Ok(runtime)
 }
 
 /// A process that runs out of address space dies without a message, so too little is an error at the start.
@@ -89,7 +113,10 @@ pub async fn open<T: Send + 'static, E: Send + 'static>(
 where
     Failure: From<E>,
 {
-    Ok(tokio::task::spawn_blocking(open).await.expect("opening does not panic")?)
+    let opened = tokio::task::spawn_blocking(open).await;
+    opened
+        .map_err(|_| Failure::CouldNotTell("an internal error: opening panicked".to_owned()))?
+        .map_err(Failure::from)
 }
 
 /// The result of a server that has ended.
@@ -127,7 +154,6 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 #[cfg(test)]
 mod tests {
     use std::net::TcpStream;
-    use std::time::Duration;
 
     use super::*;
 

@@ -1,10 +1,12 @@
 //! Addresses of host names, looked up once for many requests.
 //!
 //! The HTTP library asks for the addresses before every request, also if it has a connection to send it on, and its own
-//! resolver starts a thread for each look-up, to give up in time.
+//! resolver starts a thread for each look-up, to give up in time, and panics if it can't.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,14 +15,17 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
+use crate::threads;
+
 /// Time after which a name is looked up again.
 const KEPT: Duration = Duration::from_secs(10);
+/// Most addresses of a name: as many as the library takes.
+const MOST: usize = 16;
 
 /// Resolves host names through the system, and remembers the addresses for [`KEPT`]. An agent talks to one host, and at
 /// most to a proxy besides, so there is little to remember.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
-    system: DefaultResolver,
     known: Mutex<BTreeMap<String, Known>>,
 }
 
@@ -42,6 +47,16 @@ impl Addresses {
     }
 }
 
+/// Asks the system, which has no time limit of its own, on a thread that is left behind when the time is over.
+fn look_up(name: String, timeout: NextTimeout) -> Result<std::vec::IntoIter<SocketAddr>, ureq::Error> {
+    let (tell, told) = sync_channel(1);
+    let ask = move || tell.send(name.to_socket_addrs());
+    threads::start("look-up", ask).map_err(io::Error::other)?;
+    told.recv_timeout(*timeout.after)
+        .map_err(|_| ureq::Error::Timeout(timeout.reason))?
+        .map_err(ureq::Error::Io)
+}
+
 impl Resolver for Addresses {
     fn resolve(
         &self,
@@ -49,11 +64,9 @@ impl Resolver for Addresses {
         config: &Config,
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let look_up = || self.system.resolve(uri, config, timeout);
         let name = uri.scheme().zip(uri.authority());
-        let Some(name) = name.and_then(|(scheme, host)| DefaultResolver::host_and_port(scheme, host)) else {
-            return look_up();
-        };
+        let name = name.and_then(|(scheme, host)| DefaultResolver::host_and_port(scheme, host));
+        let name = name.ok_or(ureq::Error::HostNotFound)?;
         if let Ok(address) = name.parse::<SocketAddr>() {
             let mut addresses = self.empty();
             addresses.push(address);
@@ -62,7 +75,12 @@ impl Resolver for Addresses {
         if let Some(known) = self.known(&name) {
             return Ok(known);
         }
-        let addresses = look_up()?;
+        let mut addresses = self.empty();
+        let found = look_up(name.clone(), timeout)?;
+        config.ip_family().keep_wanted(found).take(MOST).for_each(|address| addresses.push(address));
+        if addresses.is_empty() {
+            return Err(ureq::Error::HostNotFound);
+        }
         self.keep(name, addresses.clone());
         Ok(addresses)
     }
@@ -103,6 +121,13 @@ mod tests {
         let long_ago = Instant::now().checked_sub(KEPT).unwrap();
         addresses.known.lock().unwrap().get_mut("localhost:82").unwrap().since = long_ago;
         assert_eq!(resolve(&addresses, "http://localhost:82/").unwrap(), found);
+    }
+
+    #[test]
+    fn a_look_up_without_a_thread_fails() {
+        let error =
+            threads::limit::with(0, || resolve(&Addresses::default(), "http://localhost:82/")).unwrap_err();
+        assert!(error.to_string().contains("could not start the thread look-up"), "{error}");
     }
 
     #[test]

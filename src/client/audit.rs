@@ -4,6 +4,7 @@ use super::{ClientError, EntryStream, LogClient, StreamOptions};
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::merkle::{Hash, PartialTiles, RightEdge, Tile, TileReader as _, TreeSize};
 use crate::proof::fork::{ForkEvidence, compare_heads};
+use crate::threads;
 
 /// Tiles compared in one batch.
 const TOGETHER: usize = 64;
@@ -119,16 +120,12 @@ impl Comparison<'_> {
     fn compare(&mut self) -> Result<(), AuditError> {
         let waiting = std::mem::take(&mut self.waiting);
         let remote = &self.remote;
-        let part = |tiles: &[(Tile, Vec<Hash>)]| {
+        let parts: Vec<&[(Tile, Vec<Hash>)]> =
+            waiting.chunks(waiting.len().div_ceil(AT_ONCE).max(1)).collect();
+        let compare_part = |tiles: &&[(Tile, Vec<Hash>)]| {
             tiles.iter().try_for_each(|(tile, hashes)| compare(remote, *tile, hashes))
         };
-        std::thread::scope(|scope| {
-            let parts = waiting.chunks(waiting.len().div_ceil(AT_ONCE).max(1));
-            let parts: Vec<_> = parts.map(|tiles| scope.spawn(move || part(tiles))).collect();
-            let results = parts.into_iter().map(|part| part.join().expect("comparisons do not panic"));
-            // Waits for all of them.
-            results.collect::<Vec<_>>().into_iter().collect()
-        })
+        threads::map(&parts, AT_ONCE, compare_part).into_iter().collect()
     }
 
     /// Reports a wrong tile before a bundle that failed.

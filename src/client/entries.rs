@@ -12,6 +12,7 @@ use super::response::cut;
 use super::tiles::{full_instead, most_bytes, spans};
 use super::{ClientError, LogClient};
 use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, TreeSize};
+use crate::threads;
 
 /// Most workers of a stream: the requests that one client may send to a log at once.
 pub const MAX_WORKERS: usize = 16;
@@ -50,7 +51,8 @@ impl Default for StreamOptions {
     }
 }
 
-/// The entries of a log, bundle after bundle, fetched ahead by a few workers. An error ends the stream. Nothing is
+/// The entries of a log, bundle after bundle, fetched ahead by a few workers. An error ends the stream, also
+/// [`ClientError::Threads`] if there is no thread for even one worker. Nothing is
 /// verified: the caller proves the leaf hashes against a signed root.
 ///
 /// Holds at most 48 MiB, twice as many bundles as there are workers, and a buffer of up to 1 MiB for each worker. If the
@@ -72,9 +74,14 @@ impl EntryStream {
         let (client, packed, hashes_only) = (client.clone(), options.packed, options.hashes_only);
         let worker = Worker { client, flow: flow.clone(), range, tree, packed, hashes_only };
         let count = usize::try_from(bundles.end - bundles.start).unwrap_or(parallel).min(parallel);
-        for _ in 0..count {
+        for at in 0..count {
             let worker = worker.clone();
-            std::thread::spawn(move || worker.work());
+            match threads::start("entries", move || worker.work()) {
+                Ok(_) => {}
+                // Fewer workers are slower.
+                Err(_) if at > 0 => break,
+                Err(error) => flow.put_unasked(bundles.start, error.into()),
+            }
         }
         Self { flow }
     }

@@ -5,6 +5,7 @@ use crate::checkpoint::CheckpointError;
 use crate::format::FormatError;
 use crate::merkle::{Hash, ProofError, TreeSize};
 use crate::note::NoteError;
+use crate::threads::ThreadError;
 
 /// A log's answer that could not be fetched, or failed a check.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -127,6 +128,9 @@ pub enum ClientError {
         /// The root computed from the entries.
         seen: Hash,
     },
+    /// The system has no more threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadError),
     /// The caller stopped the stream.
     #[error("stopped before everything was fetched")]
     Stopped,
@@ -222,7 +226,8 @@ impl ClientError {
             // have recovered by then, whatever its fault.
             Self::Status { status: 408 | 429 | 502..=504 | 520..=524, .. }
             | Self::Status { status: 500..=599, retry_after: Some(_), .. }
-            | Self::Network { .. } => true,
+            | Self::Network { .. }
+            | Self::Threads(_) => true,
             _ => false,
         }
     }
@@ -274,6 +279,7 @@ impl ClientError {
             Self::Proof(_) => "wrong-tile",
             Self::Entries { .. } => "wrong-bundle",
             Self::Stopped => "stopped",
+            Self::Threads(_) => "no-threads",
         }
     }
 }

@@ -223,6 +223,14 @@ impl Flow {
         self.changed.notify_all();
     }
 
+    /// Ends the stream with an error in place of its first bundle, which no worker has taken.
+    pub fn put_unasked(&self, first: u64, error: ClientError) {
+        let mut state = self.lock();
+        state.end = first + 1;
+        state.next = state.end;
+        state.done.insert(first, Err(error));
+    }
+
     /// The next bundle in order, or the error that ends the stream; `None` at its end.
     ///
     /// # Panics

@@ -8,6 +8,7 @@ use flate2::write::GzEncoder;
 
 use super::*;
 use crate::format::FormatError;
+use crate::merkle::{Hash, TreeSize};
 
 /// Answers one request with these bytes. Returns the address of the server.
 fn server(answer: Vec<u8>) -> String {
@@ -190,6 +191,7 @@ fn each_error_has_a_code_of_its_own() {
     let origin = CheckpointError::WrongOrigin { expected: String::new(), seen: String::new() };
     let range = ProofError::IndexOutOfRange { index: LeafIndex::new(1).unwrap(), size: TreeSize::ZERO };
     let (expected, seen) = (Hash::EMPTY_ROOT, Hash::EMPTY_ROOT);
+    let no_threads = crate::threads::limit::with(0, || crate::threads::start("entries", || ())).unwrap_err();
     for (error, code) in [
         (ClientError::Address(url()), "address"),
         (ClientError::Contact(url()), "contact"),
@@ -221,6 +223,7 @@ fn each_error_has_a_code_of_its_own() {
         (range.into(), "wrong-tile"),
         (ClientError::Entries { size: TreeSize::ZERO, expected, seen }, "wrong-bundle"),
         (ClientError::Stopped, "stopped"),
+        (no_threads.into(), "no-threads"),
     ] {
         assert_eq!(error.code(), code, "{error:?}");
         assert!(super::response::is_code(code) && !error.to_string().is_empty());
@@ -280,4 +283,22 @@ fn an_empty_body_is_not_quoted() {
     let client = LogClient::builder().tries(1).build(&url).unwrap();
     let error = client.get("checkpoint", 100).unwrap_err();
     assert_eq!(error.to_string(), format!("{url}/checkpoint answered 502"));
+}
+
+#[test]
+fn entries_are_fetched_with_fewer_threads_or_none_and_an_error() {
+    let stream = |threads, url: &str| {
+        let (client, size) = (LogClient::new(url).unwrap(), |size| TreeSize::new(size).unwrap());
+        crate::threads::limit::with(threads, || {
+            EntryStream::new(&client, size(0)..size(1), &StreamOptions::default())
+        })
+    };
+    let mut refused = stream(0, "http://127.0.0.1:1");
+    let error = refused.next().unwrap().unwrap_err();
+    assert!(matches!(error, ClientError::Threads(_)), "{error}");
+    assert!(error.is_temporary());
+    assert!(refused.next().is_none());
+    let url = server(response("200 OK", "", b"\x00\x03one"));
+    let bundle = stream(1, &url).next().unwrap().unwrap();
+    assert_eq!(bundle.leaf_hashes, [Hash::leaf(b"one")]);
 }

@@ -13,9 +13,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{DiskError, DiskIo, RealDisk, read_if_exists, read_plain, remove_dir, sync_parent, write_new};
+use crate::threads::{self, ThreadError};
 
 /// How long opening waits for readers: each is done within milliseconds.
 const READERS_LEAVE: Duration = Duration::from_secs(10);
+/// The threads that sled starts for its files. It goes on with fewer, unless it has none.
+const SLED_THREADS: usize = 8;
 /// Names the boot of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// If the system does not name it: never the same boot as another.
@@ -28,6 +31,9 @@ pub enum SledError {
     /// The operating system refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The system has no more threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadError),
     /// sled's files do not check.
     #[error("sled does not check: {0}")]
     Damaged(String),
@@ -148,6 +154,8 @@ impl SledDir {
         cache_bytes: u64,
         trees: impl Fn(&sled::Db) -> sled::Result<T>,
     ) -> Result<T, SledError> {
+        // Without any of its threads, sled waits for its first write for ever.
+        threads::check("sled", SLED_THREADS)?;
         let open = || {
             let config = sled::Config::new().path(&self.path).cache_capacity(cache_bytes);
             // Durability is the journal's part: sled's own flushes only bound how far it is behind.

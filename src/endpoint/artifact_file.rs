@@ -5,8 +5,6 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use sha2::{Digest as _, Sha256};
@@ -14,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::memory_store::FileError;
 use crate::disk::open_plain;
 use crate::merkle::Hash;
+use crate::threads;
 
 /// Bytes to read at once.
 const CHUNK: usize = 1 << 20;
@@ -43,25 +42,8 @@ pub fn hash_artifact(path: &Path) -> Result<Hash, ArtifactError> {
 /// Hashes regular files, as many at once as there are processors. The results are in the order of the paths.
 #[must_use]
 pub fn hash_artifacts(paths: &[impl AsRef<Path> + Sync]) -> Vec<Result<Hash, ArtifactError>> {
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::with_capacity(paths.len()));
-    let work = || {
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(path) = paths.get(at) else { break };
-            let hashed = hash_with(path.as_ref(), &mut buffer);
-            done.lock().expect("no thread panics").push((at, hashed));
-        }
-    };
-    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(paths.len());
-    thread::scope(|scope| {
-        (1..threads).for_each(|_| drop(scope.spawn(work)));
-        work();
-    });
-    let mut done = done.into_inner().expect("no thread panics");
-    done.sort_by_key(|(at, _)| *at);
-    done.into_iter().map(|(_, hashed)| hashed).collect()
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    threads::map(paths, threads, |path| hash_artifact(path.as_ref()))
 }
 
 /// Hashes everything from a reader; returns the number of bytes, too.

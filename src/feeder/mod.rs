@@ -15,7 +15,8 @@ mod rounds;
 pub(crate) mod settings;
 mod worker;
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::policy::Policy;
@@ -28,6 +29,7 @@ use crate::sequencer::{
     CosignerEvent, CosignerEvents, CosignerStatus, Cosigners, CosignersFactory, OpenedLog, Trouble,
 };
 use crate::store::{SignedHead, StoreReader};
+use crate::threads::{self, ThreadError};
 use diagnosis::{Symptoms, describe_clock, describe_rollback, own_clock_error};
 use rounds::Rounds;
 use worker::Worker;
@@ -130,7 +132,7 @@ impl Feeder {
                 logged: Vec::new(),
                 stopped: false,
             };
-            Arc::new(Self::start(FeederCore {
+            let feeder = Self::start(FeederCore {
                 // If the policy requires no cosignature, silence is never safe, and asking is all that can be done.
                 impatient: publish_unwitnessed || policy.is_quorum_of(|_| false),
                 warning: policy.split_warning(),
@@ -142,19 +144,25 @@ impl Feeder {
                 started: Instant::now(),
                 state: Mutex::new(state),
                 wake: Condvar::new(),
-            }))
+            })?;
+            Ok(Arc::new(feeder))
         }))
     }
 
-    fn start(core: FeederCore) -> Self {
+    fn start(core: FeederCore) -> Result<Self, ThreadError> {
         let core = Arc::new(core);
+        // Dropped if a thread can't be started: that ends the others.
+        let feeder = Self(core.clone());
         for place in 0..core.witnesses.len() {
-            let worker = Worker::new(core.clone(), place);
-            let thread = std::thread::Builder::new().name("feeder".to_owned()).spawn(move || worker.run());
-            thread.expect("a thread can be started");
+            let (worker, own) = (Worker::new(core.clone(), place), core.clone());
+            threads::start("feeder", move || {
+                if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
+                    own.panicked(place);
+                }
+            })?;
         }
         core.open_if_safe(&mut core.lock());
-        Self(core)
+        Ok(feeder)
     }
 }
 
@@ -177,6 +185,15 @@ fn witnesses_of(policy: &Policy) -> Result<Vec<FedWitness>, ClientError> {
 }
 
 impl FeederCore {
+    /// Notes that the thread of a witness panicked: nobody asks that witness any more.
+    fn panicked(&self, place: usize) {
+        let why = "an internal error: the thread that asks it panicked; restart the log";
+        tracing::error!(witness = self.witnesses[place].name, why);
+        // The panic may have come while it was held.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.progress[place].fault = Some(why.to_owned());
+    }
+
     fn lock(&self) -> MutexGuard<'_, FeederState> {
         self.state.lock().expect("no panic while it is held")
     }

@@ -22,6 +22,7 @@ mod listener;
 pub(crate) mod outcomes;
 pub(crate) mod problem;
 pub(crate) mod publishers_file;
+#[cfg(feature = "client")]
 pub(crate) mod rate_limit;
 pub(crate) mod routes;
 mod service;

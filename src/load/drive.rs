@@ -18,6 +18,7 @@ use super::measure::{Measured, Progress};
 use super::pace::{Pace, Turn};
 use super::{LoadError, Plan};
 use crate::client::{Backoff, ClientError, ProblemCode, refused};
+use crate::threads;
 
 /// Most connections that are being made at once: fewer than any server's queue holds.
 const CONNECTING: usize = 64;
@@ -54,6 +55,8 @@ pub fn drive(
     stop: impl Future<Output = ()>,
     watch: &mut dyn FnMut(&Progress),
 ) -> Result<Measured, LoadError> {
+    // The runtime panics if it can't start a thread for the look-up of a name.
+    threads::check("the load", 1).map_err(|error| LoadError::System(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| LoadError::System(format!("could not start: {e}")))?;
     let metrics = runtime.metrics();

@@ -14,6 +14,7 @@ use super::LoadError;
 use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::release::{Envelope, Release};
+use crate::threads;
 
 /// Shortest random entry in bytes: a random number for the run, and a counter.
 pub const MIN_RANDOM_BYTES: usize = 16;
@@ -178,9 +179,13 @@ fn sign_ahead(signing: &Signing, ahead: usize) -> Result<Receiver<Bytes>, LoadEr
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     for first in (0..cores).map(|core| core == 0) {
         let (signing, queue) = (signing.clone(), queue.clone());
-        let thread = std::thread::Builder::new().name("sign".to_owned());
-        let started = thread.spawn(move || signing.fill(&queue, first));
-        started.map_err(|e| LoadError::System(format!("could not start a thread: {e}")))?;
+        let started = threads::start("sign", move || signing.fill(&queue, first));
+        // Fewer are slower.
+        if let Err(error) = started
+            && first
+        {
+            return Err(LoadError::System(error.to_string()));
+        }
     }
     drop(queue);
     while signed.len() < ahead {

@@ -72,13 +72,22 @@ impl FollowError {
     /// Whether the log's operator is to blame rather than the monitor's.
     #[must_use]
     pub const fn is_the_logs(&self) -> bool {
-        matches!(self, Self::Client(_) | Self::Lie { .. })
+        match self {
+            Self::Client(error) => !matches!(error, ClientError::Threads(_)),
+            Self::Lie { .. } => true,
+            _ => false,
+        }
     }
 
-    /// Whether the same step may work later: disks fill up and are emptied again. What was not saved or delivered is
-    /// done again then.
+    /// Whether the same step may work later: disks fill up and are emptied again, and so is the system's table of threads.
+    /// What was not saved or delivered is done again then.
     pub(super) const fn is_temporary(&self) -> bool {
-        matches!(self, Self::State(_) | Self::Delivery(DeliveryError::Disk(_) | DeliveryError::OutputFull(_)))
+        matches!(
+            self,
+            Self::State(_)
+                | Self::Client(ClientError::Threads(_))
+                | Self::Delivery(DeliveryError::Disk(_) | DeliveryError::OutputFull(_))
+        )
     }
 }
 

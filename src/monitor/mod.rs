@@ -37,15 +37,16 @@ mod statements;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 
 use crate::client::{ClientError, LogClient};
 use crate::disk::{DirLock, DiskError, retried};
+use crate::threads::{self, ThreadError};
 
 pub use error::{FollowError, LogLie};
 pub use manifest::{MAX_MANIFEST_BYTES, Manifest};
@@ -85,6 +86,9 @@ pub enum MonitorError {
     /// The address of a log or a peer is malformed.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The system has no more threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadError),
     /// An internal error.
     #[error("following {origin} failed in a way that it never should; the monitor's log has the reason")]
     Internal {
@@ -170,24 +174,8 @@ impl Monitor {
     ) -> Result<(), MonitorError> {
         let (followers, callers) = (self.followers(&progress)?, self.callers()?);
         let (failed, mut failure) = tokio::sync::mpsc::channel(1);
-        let mut threads: Vec<JoinHandle<()>> = Vec::new();
-        for follower in followers {
-            let (monitor, failed) = (self.clone(), failed.clone());
-            threads.push(thread::spawn(move || {
-                let origin = follower.origin().to_owned();
-                // After a panic the monitor ends: a log that is not followed must not look as if it were.
-                let followed = catch_unwind(AssertUnwindSafe(|| monitor.follow(follower)));
-                if let Err(error) = followed.unwrap_or(Err(MonitorError::Internal { origin })) {
-                    // The first error ends the monitor; further ones are dropped.
-                    let _ = failed.try_send(error);
-                }
-            }));
-        }
-        for caller in callers {
-            let (interval, vouched) = (self.settings.interval, self.vouched.clone());
-            threads.push(thread::spawn(move || caller.run(interval, &vouched)));
-        }
-        drop(failed);
+        // Threads that were started before one that can't be, end.
+        let threads = self.start(followers, callers, failed).inspect_err(|_| self.shut_down())?;
         let mut result = Ok(());
         let over = async {
             tokio::select! {
@@ -210,6 +198,34 @@ impl Monitor {
         result.and(served.map_err(|e| DiskError::io("serve on", Path::new("the listener"))(e).into()))
     }
 
+    /// Starts a thread for each log and for each peer. The first error of a follower goes to `failed`.
+    fn start(
+        self: &Arc<Self>,
+        followers: Vec<Follower>,
+        callers: Vec<PeerCaller>,
+        failed: tokio::sync::mpsc::Sender<MonitorError>,
+    ) -> Result<Vec<JoinHandle<()>>, ThreadError> {
+        let follow = |follower: Follower| {
+            let (monitor, failed) = (self.clone(), failed.clone());
+            threads::start("follower", move || {
+                // The first error ends the monitor; further ones are dropped.
+                let _ = guarded(follower, |follower| monitor.follow(follower))
+                    .map_err(|error| failed.try_send(error));
+            })
+        };
+        let call = |caller: PeerCaller| {
+            let (interval, vouched, failed) = (self.settings.interval, self.vouched.clone(), failed.clone());
+            threads::start("peer", move || {
+                let origin = caller.url().to_owned();
+                // After a panic the monitor ends as well: it would compare with nobody.
+                if catch_unwind(AssertUnwindSafe(|| caller.run(interval, &vouched))).is_err() {
+                    let _ = failed.try_send(MonitorError::Internal { origin });
+                }
+            })
+        };
+        followers.into_iter().map(follow).chain(callers.into_iter().map(call)).collect()
+    }
+
     /// Follows each log to its present head, asks the peers, and waits for the sinks.
     ///
     /// # Errors
@@ -217,13 +233,16 @@ impl Monitor {
     pub fn once(self: &Arc<Self>, progress: &OnProgress) -> Result<Once, MonitorError> {
         let followers = self.followers(progress)?;
         // Peers first: their heads are compared with the head that is fetched then.
-        let callers = all_at_once(self.callers()?, PeerCaller::ask_all);
-        let rounds = followers.into_iter().map(|mut follower| {
-            thread::spawn(move || follower.round(true).map_err(|error| follow_error(&follower, error)))
+        let callers = all_at_once(self.callers()?, |mut caller| {
+            caller.ask_all();
+            caller
         });
+        let round =
+            |mut follower: Follower| follower.round(true).map_err(|error| follow_error(&follower, error));
+        let rounds = all_at_once(followers, |follower| guarded(follower, round));
         let (mut not_followed, mut result) = (0, Ok(()));
-        for round in rounds.collect::<Vec<_>>() {
-            match round.join().expect("following does not panic") {
+        for round in rounds {
+            match round {
                 Ok(true) => {}
                 Ok(false) => not_followed += 1,
                 Err(error) => result = result.and(Err(error)),
@@ -233,7 +252,7 @@ impl Monitor {
             self.shut_down();
             return Err(error);
         }
-        all_at_once(callers, PeerCaller::tell_all);
+        all_at_once(callers, |mut caller| caller.tell_all());
         let delivered = self.delivery.flush(FLUSH_PATIENCE);
         let told = self.delivery.figures().alerts_told;
         let unreachable = Code::LogUnreachable.as_str();
@@ -336,14 +355,21 @@ fn follow_error(follower: &Follower, error: FollowError) -> MonitorError {
     MonitorError::Follow { origin: follower.origin().to_owned(), error: Box::new(error) }
 }
 
-/// Runs a step of all callers at the same time: a peer that hangs holds up no other.
-fn all_at_once(callers: Vec<PeerCaller>, step: fn(&mut PeerCaller)) -> Vec<PeerCaller> {
-    let steps = callers.into_iter().map(|mut caller| {
-        thread::spawn(move || {
-            step(&mut caller);
-            caller
-        })
-    });
-    let steps: Vec<_> = steps.collect();
-    steps.into_iter().filter_map(|step| step.join().ok()).collect()
+/// Follows a log. After a panic the monitor ends: a log that is not followed must not look as if it were.
+fn guarded<R>(
+    follower: Follower,
+    follow: impl FnOnce(Follower) -> Result<R, MonitorError>,
+) -> Result<R, MonitorError> {
+    let origin = follower.origin().to_owned();
+    catch_unwind(AssertUnwindSafe(|| follow(follower))).unwrap_or(Err(MonitorError::Internal { origin }))
+}
+
+/// Runs a step of all followers or peers at the same time: one that hangs holds up no other, unless the system has too
+/// few threads.
+fn all_at_once<T: Send, R: Send>(items: Vec<T>, step: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let items: Vec<Mutex<Option<T>>> = items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+    threads::map(&items, items.len(), |item| {
+        let item = item.lock().expect("nobody else has it").take();
+        step(item.expect("each is taken once"))
+    })
 }

@@ -38,6 +38,11 @@ impl PeerCaller {
         Self { peer, client, logs: logs.iter().map(exchange).collect(), clock }
     }
 
+    /// The peer's address.
+    pub fn url(&self) -> &str {
+        &self.peer.url
+    }
+
     /// Asks the peer until the monitor stops: about each log in each interval, and about one log as soon as we vouch for
     /// another head of it.
     ///

@@ -1,11 +1,11 @@
 //! Entries, read as statements: parsed, and their signatures checked if the publishers are known.
 
 use std::num::NonZero;
-use std::thread;
 
 use crate::format::FormatError;
 use crate::merkle::Hash;
 use crate::release::{Envelope, Publishers, Statement, StatementError, Timestamp, check_log};
+use crate::threads;
 
 #[derive(Debug)]
 pub enum Reading {
@@ -92,16 +92,11 @@ pub fn read_all(
     /// So few are not worth a thread.
     const FEW: usize = 64;
     let read = |entry: &&[u8]| read(entry, log, publishers, interval);
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     if entries.len() <= FEW || threads == 1 {
         return entries.iter().map(read).collect();
     }
-    let each = entries.len().div_ceil(threads);
-    thread::scope(|scope| {
-        let parts: Vec<_> = entries
-            .chunks(each)
-            .map(|part| scope.spawn(move || part.iter().map(read).collect::<Vec<Reading>>()))
-            .collect();
-        parts.into_iter().flat_map(|part| part.join().expect("reading does not panic")).collect()
-    })
+    let parts: Vec<&[&[u8]]> = entries.chunks(entries.len().div_ceil(threads)).collect();
+    let read_part = |part: &&[&[u8]]| part.iter().map(read).collect::<Vec<Reading>>();
+    threads::map(&parts, threads, read_part).into_iter().flatten().collect()
 }

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::disk::retried;
 use crate::merkle::TreeSize;
 use crate::store::{SignedHead, Store, StoreError};
+use crate::threads::ThreadError;
 
 /// The longest time that a log that stops waits for the witnesses to cosign its last head.
 const LAST_ROUND: Duration = Duration::from_secs(5);
@@ -98,17 +99,23 @@ impl Committer {
 
     /// Begins to append. If the log has witnesses, heads need a quorum from now on, and nothing is signed or accepted
     /// before the witnesses were heard. The head that was published before a restart is published again.
-    pub fn begin_term(&mut self, commands: &CommandReceiver) {
+    ///
+    /// # Errors
+    /// [`ThreadError`] if the witnesses can't be asked; nothing is accepted then.
+    pub fn begin_term(&mut self, commands: &CommandReceiver) -> Result<(), ThreadError> {
         self.term.0 += 1;
         self.began_at = self.store.edge().size();
-        let Some(witnessing) = &self.witnessing else { return commands.refuse(None) };
+        let Some(witnessing) = &self.witnessing else {
+            commands.refuse(None);
+            return Ok(());
+        };
         commands.refuse(Some(SubmitError::AskingWitnesses { suspicion: None, retry_after: RETRY_AFTER }));
         let last_signed = self.signed.clone().zip(self.store.checkpoint());
         let last_signed = last_signed.map(|(head, note)| SignedHead { head, note });
         let (term, sender) = (self.term, witnessing.commands.clone());
         let events = CosignerEvents::new(move |event| sender.report(term, event));
         let opened = OpenedLog { reader: self.store.reader(), last_signed, events };
-        let cosigners = witnessing.factory.start(opened);
+        let cosigners = witnessing.factory.start(opened)?;
         let unwitnessed = witnessing.publish_unwitnessed;
         let (store, signed) = (self.store.as_ref(), self.signed.as_ref());
         let published =
@@ -119,6 +126,7 @@ impl Committer {
         if let Some((head, witnessed)) = published {
             self.publish(head, witnessed);
         }
+        Ok(())
     }
 
     /// Stops to append: no head is signed, sent to witnesses or awaited any more.

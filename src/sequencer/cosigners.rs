@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Trouble;
 use crate::checkpoint::{Checkpoint, LogSigned};
 use crate::store::{SignedHead, StoreReader};
+use crate::threads::ThreadError;
 
 /// Collects cosignatures, on threads of its own.
 ///
@@ -100,13 +101,13 @@ pub struct CosignersFactory {
 }
 
 type IsQuorum = dyn Fn(&LogSigned<Checkpoint>) -> bool + Send;
-type StartCosigners = dyn Fn(OpenedLog) -> Arc<dyn Cosigners> + Send;
+type StartCosigners = dyn Fn(OpenedLog) -> Result<Arc<dyn Cosigners>, ThreadError> + Send;
 
 impl CosignersFactory {
     /// `is_quorum` decides as [`Cosigners::is_quorum`] of those that `start` makes.
     pub fn new(
         is_quorum: impl Fn(&LogSigned<Checkpoint>) -> bool + Send + 'static,
-        start: impl Fn(OpenedLog) -> Arc<dyn Cosigners> + Send + 'static,
+        start: impl Fn(OpenedLog) -> Result<Arc<dyn Cosigners>, ThreadError> + Send + 'static,
     ) -> Self {
         Self { is_quorum: Box::new(is_quorum), start: Box::new(start) }
     }
@@ -116,7 +117,7 @@ impl CosignersFactory {
         (self.is_quorum)(head)
     }
 
-    pub(super) fn start(&self, log: OpenedLog) -> Arc<dyn Cosigners> {
+    pub(super) fn start(&self, log: OpenedLog) -> Result<Arc<dyn Cosigners>, ThreadError> {
         (self.start)(log)
     }
 }

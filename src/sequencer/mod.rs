@@ -47,6 +47,7 @@ use crate::disk::retried;
 pub use crate::format::Wait;
 use crate::merkle::TreeSize;
 use crate::store::{Store, StoreError, StoreReader};
+use crate::threads::{self, ThreadError};
 pub(crate) use commands::RETRY_AFTER;
 use commands::{CommandReceiver, CommandSender, Place, RETRY_AFTER_SUSPICION, Submission, channel};
 use commit::{Committer, Witnessing};
@@ -105,6 +106,9 @@ pub enum StartError {
     /// The store can't be read, or does not hold what was signed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The system has no more threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadError),
 }
 
 /// A log's figures for operators. Counts begin when this process opened the log.
@@ -172,10 +176,7 @@ impl Sequencer {
     /// cosigned it.
     ///
     /// # Errors
-    /// [`StartError`] if another key signed the checkpoint, or the tree does not extend it.
-    ///
-    /// # Panics
-    /// If the system can't start a thread.
+    /// [`StartError`] if another key signed the checkpoint, the tree does not extend it, or the system has no more threads.
     pub fn start(
         store: Box<dyn Store>,
         signer: impl Into<LogSigner>,
@@ -194,7 +195,7 @@ impl Sequencer {
         });
         committer.begin(&receiver)?;
         let (counts, cosigners) = (committer.counts.clone(), committer.cosigners.clone());
-        let thread = Mutex::new(Some(spawn(committer, receiver, faults.clone())));
+        let thread = Mutex::new(Some(spawn(committer, receiver, faults.clone())?));
         Ok(Self { commands, published, reader, cosigners, has_witnesses, faults, counts, thread })
     }
 
@@ -347,7 +348,11 @@ impl Sequencer {
 }
 
 /// Starts the commit thread.
-fn spawn(committer: Committer, mut commands: CommandReceiver, faults: Faults) -> JoinHandle<()> {
+fn spawn(
+    committer: Committer,
+    mut commands: CommandReceiver,
+    faults: Faults,
+) -> Result<JoinHandle<()>, ThreadError> {
     let work = move || {
         if catch_unwind(AssertUnwindSafe(|| committer.run(&mut commands))).is_err() {
             let why = "the sequencer panicked: restart the log; what was acknowledged is in the journal";
@@ -356,7 +361,7 @@ fn spawn(committer: Committer, mut commands: CommandReceiver, faults: Faults) ->
         }
         drop(commands);
     };
-    std::thread::Builder::new().name("sequencer".to_owned()).spawn(work).expect("a thread can be started")
+    threads::start("sequencer", work)
 }
 
 impl Drop for Sequencer {

@@ -24,6 +24,7 @@ pub fn last_signed_again(
     // A checkpoint whose write failed may be durable all the same; then it is the last one signed.
     let signed = last_signed(store, signer).map_err(|e| match e {
         StartError::Store(e) => e,
+        StartError::Threads(e) => e.into(),
         StartError::Checkpoint(e) => {
             StoreError::Damaged { what: "the checkpoint file".to_owned(), detail: e.to_string() }
         }

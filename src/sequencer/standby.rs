@@ -33,7 +33,7 @@ impl Committer {
             return self.follow();
         }
         self.set_role();
-        self.begin_term(commands);
+        self.begin_term(commands)?;
         match self.advance(&mut Vec::new(), &mut Vec::new()) {
             // Another process was faster between the read and the write, so read again.
             Err(StoreError::Overtaken { .. }) => {
@@ -108,11 +108,15 @@ impl Committer {
     /// witnesses what they saw.
     fn take_over(&mut self, commands: &CommandReceiver) -> Result<(), StoreError> {
         self.catch_up()?;
-        self.standing = None;
+        // Before it is over, because witnesses that can't be asked leave this process standing by.
+        let standing = self.standing.take();
+        if let Err(error) = self.begin_term(commands) {
+            self.standing = standing;
+            return Err(error.into());
+        }
         self.sign_now = true;
         self.set_role();
         tracing::warn!(size = %self.store.edge().size(), "taking over: this server appends");
-        self.begin_term(commands);
         Ok(())
     }
 

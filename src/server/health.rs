@@ -62,7 +62,10 @@ pub async fn healthz(State(log): State<Log>) -> (StatusCode, Json<LogHealth>) {
         published_size: published.checkpoint.size.get(),
         published_seconds_ago: published.at.elapsed().as_secs(),
         role: Some(log.sequencer().figures().role).filter(|role| *role != Role::Alone).map(Role::as_str),
+        #[cfg(feature = "bucket")]
         holder: log.holder(),
+        #[cfg(not(feature = "bucket"))]
+        holder: None,
         witnessing,
         faults,
         warnings: log.warnings(),

@@ -233,7 +233,10 @@ impl Log {
     pub(super) fn warnings(&self) -> Vec<String> {
         let quorum = self.sequencer().cosigners().and_then(|cosigners| cosigners.warning());
         let publishers = self.inner.publishers.as_deref().and_then(WatchedFile::warning);
-        quorum.into_iter().chain(publishers).chain(self.lease_warning()).collect()
+        let warnings = quorum.into_iter().chain(publishers);
+        #[cfg(feature = "bucket")]
+        let warnings = warnings.chain(self.lease_warning());
+        warnings.collect()
     }
 
     /// The sequencer, which appends entries.
@@ -255,19 +258,15 @@ impl Log {
     }
 
     /// The URL of the holder, if this server stands by and knows it.
+    #[cfg(feature = "bucket")]
     pub(super) fn holder(&self) -> Option<String> {
-        #[cfg(feature = "bucket")]
-        return self.lease()?.holder;
-        #[cfg(not(feature = "bucket"))]
-        None
+        self.lease()?.holder
     }
 
     /// A warning if the last request for the lease failed.
+    #[cfg(feature = "bucket")]
     fn lease_warning(&self) -> Option<String> {
-        #[cfg(feature = "bucket")]
-        return self.lease()?.error.map(|error| format!("the lease can't be read or renewed: {error}"));
-        #[cfg(not(feature = "bucket"))]
-        None
+        self.lease()?.error.map(|error| format!("the lease can't be read or renewed: {error}"))
     }
 
     /// Commits and publishes everything that was accepted, and refuses further entries.

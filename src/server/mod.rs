@@ -45,6 +45,7 @@ pub use log::{Log, LogConfig, Storage};
 pub use open_error::OpenError;
 pub use problem::Problem;
 pub use profile::PROFILE_FILE;
+#[cfg(feature = "cli")]
 pub(crate) use profile::describe;
 pub use search::{ArtifactRow, ReleaseRow, WithdrawnRow};
 pub use submit::{MAX_BATCH_BODY_BYTES, PROOF_MEDIA_TYPE};

@@ -2,8 +2,8 @@
 
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::format::{FormatError, quote};
 use crate::merkle::Hash;
+use crate::threads::{self, ThreadError};
 
 /// Largest signature. One by an RSA key of 16,384 bits has 2,048 bytes, one with ML-DSA-44 2,420.
 pub const MAX_SIGNATURE_BYTES: usize = 8 * 1024;
@@ -34,6 +35,14 @@ pub enum CommandError {
         signer: String,
         /// The system's error.
         source: io::Error,
+    },
+    /// It was not started, because the system has no threads for its pipes.
+    #[error("could not start {signer}: {source}")]
+    Threads {
+        /// The program.
+        signer: String,
+        /// The error.
+        source: ThreadError,
     },
     /// It ended with another exit code than 0, or by a signal.
     #[error("{signer} did not sign: {how}")]
@@ -117,9 +126,11 @@ impl SignerCommand {
         // Somebody at a terminal may be asked for a PIN, which only a process of the foreground group can do. Ctrl-C
         // ends all of that group. Elsewhere a group of its own is killed with all that it started.
         let attended = io::stdin().is_terminal() && io::stderr().is_terminal();
+        let pipes = Pipes::prepare(message, self.say);
+        let pipes = pipes.map_err(|source| CommandError::Threads { signer: signer(), source })?;
         let started = self.command(keyid, payload, message, attended).spawn();
         let child = started.map_err(|source| CommandError::NotStarted { signer: signer(), source })?;
-        let mut running = Running::new(child, message, attended, self.say);
+        let mut running = Running::new(child, pipes, attended);
         let status = running.wait(self.timeout);
         let status = status.map_err(|source| CommandError::Failed {
             signer: signer(),
@@ -163,26 +174,46 @@ impl SignerCommand {
     }
 }
 
-/// A command that runs, and the threads at its pipes. They end with the pipes, even if the program does not read.
+/// The threads at the pipes of a command, which is started when they are. They end with the pipes, even if the program does
+/// not read.
+struct Pipes {
+    stdin: SyncSender<ChildStdin>,
+    stdout: SyncSender<ChildStdout>,
+    stderr: SyncSender<ChildStderr>,
+    answers: Receiver<Vec<u8>>,
+    told: JoinHandle<Option<()>>,
+}
+
+impl Pipes {
+    fn prepare(message: &[u8], say: fn(&str)) -> Result<Self, ThreadError> {
+        let message = message.to_vec();
+        // A program may sign without reading, by the digest in its environment.
+        let write = move |mut stdin: ChildStdin| drop(stdin.write_all(&message));
+        let (stdin, _) = threads::start_waiting("signer-input", write)?;
+        let (done, answers) = mpsc::channel();
+        let (stdout, _) = threads::start_waiting("signer-answer", move |stdout| done.send(read(stdout)))?;
+        let (stderr, told) = threads::start_waiting("signer-errors", move |stderr| tell(stderr, say))?;
+        Ok(Self { stdin, stdout, stderr, answers, told })
+    }
+}
+
+/// A command that runs.
 struct Running {
     child: Child,
     attended: bool,
     answers: Receiver<Vec<u8>>,
     /// The answer, once standard output is closed or too long.
     answer: Option<Vec<u8>>,
-    told: JoinHandle<()>,
+    told: JoinHandle<Option<()>>,
 }
 
 impl Running {
-    fn new(mut child: Child, message: &[u8], attended: bool, say: fn(&str)) -> Self {
-        let (mut stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
-        let stderr = child.stderr.take().expect("piped");
-        let message = message.to_vec();
-        // A program may sign without reading, by the digest in its environment.
-        thread::spawn(move || drop(stdin.write_all(&message)));
-        let (done, answers) = mpsc::channel();
-        thread::spawn(move || done.send(read(stdout)));
-        let told = thread::spawn(move || tell(stderr, say));
+    fn new(mut child: Child, pipes: Pipes, attended: bool) -> Self {
+        let Pipes { stdin, stdout, stderr, answers, told } = pipes;
+        // The threads wait for them.
+        let _ = stdin.send(child.stdin.take().expect("it is piped"));
+        let _ = stdout.send(child.stdout.take().expect("it is piped"));
+        let _ = stderr.send(child.stderr.take().expect("it is piped"));
         Self { child, attended, answers, answer: None, told }
     }
 
@@ -299,6 +330,19 @@ mod tests {
         let command = command.without_variables(vec!["PATH".to_owned()]);
         let keyid = Hash::digest(b"key");
         command.sign(&keyid, b"payload", b"message").map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn without_threads_for_its_pipes_it_is_not_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = format!("touch {}/ran; echo signed", dir.path().display());
+        let sign = |left| threads::limit::with(left, || run(&script, Duration::from_secs(30)));
+        for left in 0..3 {
+            let why = sign(left).unwrap_err();
+            assert!(why.starts_with("could not start sh: could not start the thread signer-"), "{why}");
+            assert!(!dir.path().join("ran").exists());
+        }
+        assert_eq!(sign(3).unwrap(), b"signed\n");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::disk::{DiskError, SledError};
 use crate::merkle::TreeSize;
+use crate::threads::ThreadError;
 
 /// Why a store failed. The messages say what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +13,9 @@ pub enum StoreError {
     /// A file can't be read or written, or another process holds the lock.
     #[error(transparent)]
     Disk(DiskError),
+    /// The system has no more threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadError),
     /// Bytes of the journal that were written before do not check.
     #[error(
         "{what} is damaged: {detail}; stop the server, and repair the log from a backup, an export or a mirror"
@@ -129,6 +133,7 @@ impl From<SledError> for StoreError {
     fn from(error: SledError) -> Self {
         match error {
             SledError::Disk(error) => error.into(),
+            SledError::Threads(error) => error.into(),
             SledError::Damaged(detail) => Self::TreeDamaged { detail },
         }
     }

@@ -14,6 +14,7 @@ mod power_cut;
 mod programs;
 mod read_only;
 mod served;
+mod threads;
 
 use std::process::ExitCode;
 
@@ -31,5 +32,7 @@ fn main() -> ExitCode {
         programs::promtool_accepts_the_rules_and_all_metrics,
         read_only::a_journal_that_may_not_be_written_for_a_while,
         read_only::an_ext4_that_turned_read_only_by_itself,
+        threads::a_program_without_enough_threads_says_so_and_does_not_panic,
+        threads::a_server_goes_on_when_there_are_no_more_threads,
     ])
 }

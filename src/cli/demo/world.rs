@@ -10,7 +10,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::cli::config::Config;
 use crate::cli::exit::{CliResult, Failure};
 use crate::cli::init::{self, NewLog};
-use crate::cli::{files, keygen, policy};
+use crate::cli::{files, keygen, policy, serving};
 use crate::client::{LogClient, Wait, check_answer};
 use crate::endpoint::EndpointState;
 use crate::endpoint::{Artifact, Freshness, Pins, Question, Refusal, Trust, VerifiedRelease, verify};
@@ -63,7 +63,7 @@ impl World {
     /// Makes the log and the publisher with the code of the commands, and serves the log on a port of the system's
     /// choice.
     pub fn new(dir: PathBuf) -> Result<Self, Failure> {
-        let runtime = Runtime::new().map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
+        let runtime = serving::runtime()?;
         let mut witnesses: Vec<DemoWitness> =
             (1..=WITNESSES).map(|at| DemoWitness::make(&runtime, &dir, at)).collect::<Result<_, _>>()?;
         let log_dir = dir.join("log");

@@ -22,6 +22,7 @@ use crate::client::{BatchAnswer, BatchWriter, ClientError, ProblemCode, RefusedE
 use crate::proof::MAX_BUNDLE_ENTRIES;
 use crate::release::Release;
 use crate::signing::Signers;
+use crate::threads;
 
 /// Requests under way at once: while the log commits one batch, the next is signed and sent.
 const SENDERS: usize = 4;
@@ -105,11 +106,17 @@ impl Run<'_> {
     /// Signs all releases for the log of this origin, and sends them.
     fn send_all(&self, from: &Path, origin: &str, signers: &Signers) -> CliResult {
         std::thread::scope(|scope| {
-            let start = |_| {
+            let start = || {
                 let (queue, requests) = sync_channel::<Request>(1);
-                (queue, scope.spawn(move || self.send(&requests)))
+                let sender = threads::start_in(scope, "sender", move || self.send(&requests));
+                sender.map(|sender| (queue, sender))
             };
-            let (queues, senders): (Vec<_>, Vec<_>) = (0..SENDERS).map(start).unzip();
+            let (mut queues, mut senders) = start().map(|(queue, sender)| (vec![queue], vec![sender]))?;
+            // Fewer senders are slower.
+            for (queue, sender) in (1..SENDERS).map_while(|_| start().ok()) {
+                queues.push(queue);
+                senders.push(sender);
+            }
             let mut lanes = Lanes::new(queues);
             let mut place = 0;
             let read = releases_file::for_each(from, |number, release| {

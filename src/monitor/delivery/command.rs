@@ -1,8 +1,9 @@
 //! A command as a sink: a process for each event, which gets the line on its standard input.
 
+use std::fmt::Display;
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ExitStatus, Stdio};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::sink::{NotDelivered, Notification, Sink};
 use crate::client::printable;
 use crate::format::{FormatError, quote};
+use crate::threads;
 
 /// Time after which a program is killed, with every process that it started.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,22 +67,29 @@ impl Command {
 impl Sink for Command {
     fn send(&self, notification: &Notification<'_>) -> Result<(), NotDelivered> {
         let name = &self.argv[0];
-        let not_started = |e| NotDelivered::because("not-started", format!("could not start {name}: {e}"));
-        let mut child = self.start().map_err(not_started)?;
-        let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+        let not_started = |why: &dyn Display| {
+            NotDelivered::because("not-started", format!("could not start {name}: {why}"))
+        };
+        // Before the program: without them it would do its work, and have to do it again. A program that neither reads nor
+        // ends would stop these threads: they end with the pipes.
         let line = format!("{}\n", notification.line);
-        // A program that neither reads nor ends would stop these threads: they end with the pipes.
-        thread::spawn(move || {
+        let tells = threads::start_waiting("sink-input", move |mut stdin: ChildStdin| {
             // A program may succeed without reading.
-            let _ = stdin.expect("it is piped").write_all(line.as_bytes());
+            let _ = stdin.write_all(line.as_bytes());
         });
-        let said = thread::spawn(move || {
-            let (mut head, mut stderr) = (Vec::new(), stderr.expect("it is piped"));
+        let (tell, _) = tells.map_err(|error| not_started(&error))?;
+        let listens = threads::start_waiting("sink-errors", |mut stderr: ChildStderr| {
+            let mut head = Vec::new();
             let _ = stderr.by_ref().take(MAX_STDERR_BYTES).read_to_end(&mut head);
             // The rest is read as well: a full pipe would stop the program.
             let _ = std::io::copy(&mut stderr, &mut std::io::sink());
             head
         });
+        let (listen, said) = listens.map_err(|error| not_started(&error))?;
+        let mut child = self.start().map_err(|error| not_started(&error))?;
+        // The threads wait for them.
+        let _ = tell.send(child.stdin.take().expect("it is piped"));
+        let _ = listen.send(child.stderr.take().expect("it is piped"));
         let ended = wait(&mut child, self.timeout, notification);
         let refused = matches!(ended, Ok(End::Itself(_)));
         let (code, why) = match ended {
@@ -103,7 +112,8 @@ impl Sink for Command {
         while !said.is_finished() && Instant::now() < until {
             thread::sleep(LOOK_INTERVAL);
         }
-        let said = if said.is_finished() { said.join().unwrap_or_default() } else { Vec::new() };
+        let said =
+            if said.is_finished() { said.join().ok().flatten().unwrap_or_default() } else { Vec::new() };
         let said = String::from_utf8_lossy(&said);
         let first = printable(said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default());
         let first = if first.is_empty() { first } else { format!(": {}", quote(&first)) };

@@ -5,13 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::open_conditions::OpenConditions;
-use super::outbox::Record;
+use super::outbox::{MAX_NUMBER, Record};
 use super::settings::{DeliverySettings, SinkSettings};
 use super::sink::{NotDelivered, Notification};
 use super::{DeliveryError, read_file};
@@ -19,6 +19,7 @@ use crate::client::Backoff;
 use crate::disk::{DirLock, DiskError, DiskIo, replace, retried};
 use crate::monitor::signal::Signal;
 use crate::release::format_time;
+use crate::threads::{self, ThreadError};
 
 /// The position of each sink. It may be behind after a crash: a sink then gets some events again.
 pub const POSITIONS: &str = "positions.json";
@@ -280,26 +281,30 @@ struct PositionsText {
 pub fn read_positions(dir: &Path) -> Result<Option<BTreeMap<String, u64>>, DeliveryError> {
     read_file(dir.join(POSITIONS), "sinks then get all of the outbox again", |bytes| {
         let text: PositionsText = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-        if text.version == 1 {
-            Ok(text.sinks)
-        } else {
-            Err(format!("expected version 1, saw {}", text.version))
+        let wrong = text.sinks.values().find(|position| **position > MAX_NUMBER);
+        match (text.version, wrong) {
+            (1, None) => Ok(text.sinks),
+            (1, Some(position)) => Err(format!("expected positions up to {MAX_NUMBER}, saw {position}")),
+            (version, _) => Err(format!("expected version 1, saw {version}")),
         }
     })
 }
 
 /// Starts a thread for each sink, and one that saves their positions.
-pub fn start(dispatch: &Arc<Dispatch>) -> Vec<JoinHandle<()>> {
-    let start = |name: String, work: Box<dyn FnOnce() + Send>| {
-        thread::Builder::new().name(name).spawn(work).expect("a thread can be started")
-    };
+///
+/// # Errors
+/// [`ThreadError`]; those that were started end.
+pub fn start(dispatch: &Arc<Dispatch>) -> Result<Vec<JoinHandle<()>>, ThreadError> {
     let worker = |place: usize| {
         let worker = Worker { dispatch: dispatch.clone(), place };
-        start(format!("sink-{}", dispatch.sink(place).name), Box::new(move || worker.run()))
+        threads::start(&format!("sink-{}", dispatch.sink(place).name), move || worker.run())
     };
-    let mut threads: Vec<JoinHandle<()>> = (0..dispatch.settings.sinks.len()).map(worker).collect();
     let saver = dispatch.clone();
-    threads.push(start("positions".to_owned(), Box::new(move || save_positions(&saver))));
+    let saver = threads::start("positions", move || save_positions(&saver));
+    let threads: Result<Vec<_>, _> = (0..dispatch.settings.sinks.len()).map(worker).chain([saver]).collect();
+    if threads.is_err() {
+        dispatch.stop();
+    }
     threads
 }
 

@@ -39,6 +39,7 @@ use std::time::{Duration, Instant};
 use super::event::{Code, Event, EventId};
 use crate::disk::{DirLock, DiskError, DiskIo, RealDisk, read_if_exists, replace};
 use crate::format::FormatError;
+use crate::threads::ThreadError;
 
 use dispatch::{Dispatch, DispatchState, Progress, Queue};
 use open_conditions::{CONDITIONS, OpenConditions};
@@ -73,6 +74,9 @@ pub enum DeliveryError {
         /// The consequence of losing the file.
         cost: &'static str,
     },
+    /// The system has no more threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadError),
     /// Another process tells events from this directory.
     #[error("{} is in use by another monitor: stop it first, alerts would be told twice", path.display())]
     InUse {
@@ -118,9 +122,6 @@ impl Delivery {
     ///
     /// # Errors
     /// [`DeliveryError`].
-    ///
-    /// # Panics
-    /// If the system can't start a thread.
     pub fn open_with(
         dir: &Path,
         settings: DeliverySettings,
@@ -143,7 +144,7 @@ impl Delivery {
         // one again.
         dispatch.save_positions()?;
         let writer = Mutex::new(Writer::new(dispatch.clone(), out, outbox));
-        let threads = Mutex::new(dispatch::start(&dispatch));
+        let threads = Mutex::new(dispatch::start(&dispatch)?);
         Ok(Arc::new(Self { dispatch, writer, threads }))
     }
 

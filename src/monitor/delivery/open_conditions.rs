@@ -15,6 +15,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{DeliveryError, read_file};
+use crate::format::quote;
 use crate::monitor::event::{Code, EventId};
 
 /// Name of the file in the state directory.
@@ -87,6 +88,12 @@ impl OpenConditions {
         let text: FileText = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         if text.version != 1 {
             return Err(format!("expected version 1, saw {}", text.version));
+        }
+        // It becomes a word of a record in the outbox.
+        let is_code =
+            |code: &str| !code.is_empty() && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        if let Some(Condition { code, .. }) = text.conditions.iter().find(|of| !is_code(&of.code)) {
+            return Err(format!("expected codes of lower-case letters and hyphens, saw {}", quote(code)));
         }
         Ok(text.conditions.into_iter().collect())
     }
@@ -193,6 +200,7 @@ mod tests {
         for (from, to) in [
             ("\"version\":1", "\"version\":2"),
             ("\"code\"", "\"kode\""),
+            ("\"fork\"", "\"fo rk\""),
             ("\"id\":\"", "\"id\":\"x"),
             ("]}", ""),
         ] {

@@ -26,7 +26,7 @@ use crate::monitor::event::Severity;
 /// Name of the file in the state directory.
 pub const OUTBOX: &str = "outbox.journal";
 /// Numbers are far from it, and texts of 19 digits hold it.
-const MAX_NUMBER: u64 = i64::MAX as u64;
+pub const MAX_NUMBER: u64 = i64::MAX as u64;
 
 static FORMAT: [Format; 1] = [Format {
     magic: *b"THOUT02\n",
@@ -174,7 +174,10 @@ pub fn read(path: &Path) -> Result<Option<Scan>, DeliveryError> {
 
 fn scan(mut outbox: JournalReader) -> Result<Scan, DiskError> {
     let about = outbox.head().and_then(|head| head.about.first_chunk().copied());
-    let next = u64::from_be_bytes(about.expect("the format's length"));
+    let next = u64::from_be_bytes(about.expect("as long as the format says"));
+    if next > MAX_NUMBER {
+        return Err(outbox.damaged(8, format!("expected a number up to {MAX_NUMBER}, saw {next}")));
+    }
     let mut scan = Scan { records: Vec::new(), next, torn: None };
     let torn = outbox.read_all(next, |batch| scan.take(&batch))?;
     scan.torn = torn.map(|(_, detail)| detail);

@@ -6,7 +6,7 @@ mod floods;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Condvar;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -500,4 +500,51 @@ fn the_state_of_an_earlier_version_is_taken_over() {
     let mut left: Vec<_> = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, [CONDITIONS, "delivery.lock", OUTBOX, POSITIONS]);
+}
+
+#[test]
+fn a_delivery_without_enough_threads_is_not_opened_and_its_lock_is_free() {
+    let (world, toys) = (World::new(), [Toy::default(), Toy::default()].map(Arc::new));
+    let settings = || world.settings(&[("a", &toys[0]), ("b", &toys[1])]);
+    let open = |threads| crate::threads::limit::with(threads, || world.try_open(settings()));
+    for threads in 0..3 {
+        let opened = open(threads).map(drop);
+        assert!(matches!(opened, Err(DeliveryError::Threads(_))), "{opened:?}");
+        // The threads that were started end on their own.
+        let until = Instant::now() + PATIENCE;
+        while DirLock::acquire(&world.dir.path().join("delivery.lock")).is_err() {
+            assert!(Instant::now() < until);
+        }
+    }
+    open(3).unwrap();
+}
+
+#[test]
+fn a_command_without_threads_for_its_pipes_is_not_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let ran = dir.path().join("ran");
+    let command = Command::new(vec!["touch".to_owned(), ran.to_str().unwrap().to_owned()]).unwrap();
+    let stop = AtomicBool::new(false);
+    let notification = Notification { key: "k", line: "{}", now: START, stop: &stop };
+    for threads in 0..2 {
+        let failed = crate::threads::limit::with(threads, || command.send(&notification)).unwrap_err();
+        assert!(failed.why.contains("could not start the thread sink-"), "{}", failed.why);
+        assert!(!ran.exists());
+    }
+    crate::threads::limit::with(2, || command.send(&notification)).unwrap();
+    assert!(ran.exists());
+}
+
+#[test]
+fn a_position_beyond_all_numbers_is_damage() {
+    let (world, toy) = (World::new(), Arc::new(Toy::default()));
+    drop(world.open(&[("a", &toy)]));
+    std::fs::remove_file(world.dir.path().join(OUTBOX)).unwrap();
+    let path = world.dir.path().join(POSITIONS);
+    for (position, is_right) in [(u64::MAX, false), (i64::MAX as u64 + 1, false), (7, true)] {
+        std::fs::write(&path, format!("{{\"version\":1,\"sinks\":{{\"a\":{position}}}}}\n")).unwrap();
+        let opened = world.try_open(world.settings(&[("a", &toy)])).map(drop);
+        let is_damage = matches!(opened, Err(DeliveryError::Damaged { .. }));
+        assert!(opened.is_ok() == is_right && is_damage != is_right, "{opened:?}");
+    }
 }

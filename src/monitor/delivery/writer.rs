@@ -67,7 +67,7 @@ impl Item {
     fn opening(event: &Event, before: Option<&Condition>, now: Timestamp) -> Self {
         let mut item = Self::plain(event, Audience::All, now);
         // One that begins again in the same second has a time of its own nevertheless.
-        let since = before.map_or(now, |before| now.max(before.since + 1));
+        let since = before.map_or(now, |before| now.max(before.since.saturating_add(1)));
         if before.is_some() {
             let Record { key, line, .. } = &mut item.record;
             *key = format!("{}-again-{since}", event.id);

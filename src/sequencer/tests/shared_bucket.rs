@@ -1,5 +1,7 @@
 //! Servers of one witnessed log, each over its own store on one bucket.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tempfile::TempDir;
 
 use super::witnessed::{Fake, policy, witness};
@@ -12,10 +14,13 @@ use crate::sequencer::{CosignerEvent, Role, Trouble};
 use crate::store::SignedHead;
 use crate::store::bucket::{BucketStore, HeadKind};
 use crate::store::tests::fixtures::{numbered, open_bucket_with};
+use crate::threads;
 
 struct World {
     objects: MemoryObjects,
     dirs: Vec<TempDir>,
+    /// True while no server can ask its witnesses.
+    no_threads: Arc<AtomicBool>,
 }
 
 /// A server, and what its terms asked.
@@ -42,7 +47,7 @@ impl World {
     fn new() -> Self {
         let objects = MemoryObjects::default();
         objects.set(HeadKind::Signed.as_str(), &signed(&RightEdge::default()));
-        Self { objects, dirs: Vec::new() }
+        Self { objects, dirs: Vec::new(), no_threads: Arc::default() }
     }
 
     /// A store that believes to be the only one, or knows whose turn it is.
@@ -59,12 +64,15 @@ impl World {
     fn server(&mut self, lease_seconds: Option<u32>) -> Server {
         let store = self.store(lease_seconds);
         let terms: Arc<Mutex<Vec<Arc<Fake>>>> = Arc::default();
-        let given = terms.clone();
+        let (given, no_threads) = (terms.clone(), self.no_threads.clone());
         let is_quorum = |head: &LogSigned<Checkpoint>| policy().check(head).is_ok();
         let factory = CosignersFactory::new(is_quorum, move |opened| {
+            if no_threads.load(Ordering::Relaxed) {
+                threads::limit::with(0, || threads::start("feeder", || ()))?;
+            }
             let fake = Arc::new(Fake::new(opened.events));
             given.lock().unwrap().push(fake.clone());
-            fake
+            Ok(fake)
         });
         let sequencer = Sequencer::start(Box::new(store), signer(), &quick(), Some(factory)).unwrap();
         Server { sequencer: sequencer.into(), terms }
@@ -192,4 +200,40 @@ fn a_server_finds_what_another_one_appended_late_though_nothing_comes() {
     append(&mut other, numbered(4, 1));
     server.open(2, 5);
     assert_eq!(server.sequencer.faults().into_keys().collect::<Vec<_>>(), []);
+}
+
+#[test]
+fn a_standby_without_a_thread_for_its_witnesses_takes_over_once_it_has_one() {
+    let mut world = World::new();
+    let holder = world.store(Some(3));
+    let standby = world.server(Some(3));
+    assert_eq!(standby.sequencer.figures().role, Role::Standby);
+    world.no_threads.store(true, Ordering::Relaxed);
+    // It gives the lease up.
+    drop(holder);
+    wait_until("it says why", || {
+        let faults = standby.sequencer.faults();
+        faults.get(&Trouble::Storage).is_some_and(|why| why.contains("could not start the thread feeder"))
+    });
+    assert_eq!(standby.sequencer.figures().role, Role::Standby);
+    assert!(standby.add("one").is_err(), "its witnesses were not asked");
+    world.no_threads.store(false, Ordering::Relaxed);
+    standby.open(1, 0);
+    assert_eq!(standby.add("one").unwrap().index.get(), 0);
+    assert_eq!(standby.sequencer.figures().role, Role::Holder);
+}
+
+#[test]
+fn a_log_that_can_not_start_its_threads_does_not_start() {
+    let mut world = World::new();
+    world.no_threads.store(true, Ordering::Relaxed);
+    let store = world.store(None);
+    let fails = |_: OpenedLog| Err(threads::limit::with(0, || threads::start("feeder", || ())).unwrap_err());
+    let factory = CosignersFactory::new(|_: &LogSigned<Checkpoint>| true, fails);
+    let started = Sequencer::start(Box::new(store), signer(), &quick(), Some(factory)).map(drop);
+    assert!(matches!(started, Err(StartError::Store(StoreError::Threads(_)))), "{started:?}");
+    let store = world.store(None);
+    let started =
+        threads::limit::with(0, || Sequencer::start(Box::new(store), signer(), &quick(), None).map(drop));
+    assert!(matches!(started, Err(StartError::Threads(_))), "{started:?}");
 }

@@ -89,7 +89,7 @@ fn start(store: &Watched, unwitnessed: bool) -> World {
     let start = CosignersFactory::new(is_quorum, move |opened: OpenedLog| {
         let fake = Arc::new(Fake::new(opened.events));
         *give.lock().unwrap() = Some(fake.clone());
-        fake
+        Ok(fake)
     });
     let options = Options { publish_unwitnessed: unwitnessed, ..quick() };
     let sequencer = Sequencer::start(Box::new(store.clone()), signer(), &options, Some(start)).unwrap();

@@ -3,6 +3,7 @@
 //! Its files are plain ES modules and CSS, embedded as they are. The policy of the page lets it load and ask nothing but
 //! this server, and another log if its address names one.
 
+#[cfg(feature = "cli")]
 mod export;
 mod trust;
 
@@ -19,6 +20,7 @@ use crate::format::{FormatError, quote};
 use crate::http::{cache, gzip};
 use crate::merkle::Hash;
 
+#[cfg(feature = "cli")]
 pub(crate) use export::{export, parse_other};
 pub(crate) use trust::{own_policy, trust_file};
 

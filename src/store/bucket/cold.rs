@@ -47,7 +47,7 @@ pub fn load(
     };
     let Some(indexed) = indexed else { return Ok(false) };
     tracing::info!(leaves = %head.size, %indexed, "filling the cache from the bucket");
-    let rows = RowWriter::new(tree.clone(), options.io.clone(), options.row_lag, Arc::new(|| ()));
+    let rows = RowWriter::new(tree.clone(), options.io.clone(), options.row_lag, Arc::new(|| ()))?;
     let full = head.size.get() / TILE_WIDTH;
     let grow = |leaf_hashes: &[Hash]| {
         let growth = tree.peaks().grow(leaf_hashes);

@@ -25,6 +25,7 @@ use crate::disk::{DiskError, read_if_exists};
 use crate::merkle::{HASH_BYTES, Hash, TreeSize};
 use crate::store::StoreError;
 use crate::store::derived::index::{FILE_NAME, manifest_size, run_file_name, runs_of};
+use crate::threads::{self, ThreadError};
 
 const MAGIC: &[u8; 8] = b"THIDX01\n";
 /// Length of the largest manifest object.
@@ -206,7 +207,14 @@ pub struct IndexUploader {
 
 impl IndexUploader {
     /// Starts the thread. `appends` is true while this server appends.
-    pub fn start(objects: Arc<dyn Objects>, dir: PathBuf, appends: Arc<AtomicBool>) -> Self {
+    ///
+    /// # Errors
+    /// [`ThreadError`].
+    pub fn start(
+        objects: Arc<dyn Objects>,
+        dir: PathBuf,
+        appends: Arc<AtomicBool>,
+    ) -> Result<Self, ThreadError> {
         let (stop, stopped) = sync_channel::<()>(0);
         let run = move || {
             let mut known = KnownRuns::new();
@@ -225,8 +233,8 @@ impl IndexUploader {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("index-objects".to_owned()).spawn(run);
-        Self { stop: Some(stop), thread: Some(thread.expect("a thread can be started")) }
+        let thread = threads::start("index-objects", run)?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
 

@@ -89,7 +89,7 @@ impl BucketStore {
         let chain = Chain::open(chain, RightEdge::default(), |_| Ok::<_, StoreError>(Hash::EMPTY_ROOT))?;
         let reader = Arc::new(Reader::new(entries, options.open.describe.clone()));
         let appends = Arc::<AtomicBool>::default();
-        let index_uploader = IndexUploader::start(options.objects.clone(), layout.index(), appends.clone());
+        let index_uploader = IndexUploader::start(options.objects.clone(), layout.index(), appends.clone())?;
         let uploader = TileUploader::new(options.objects.clone(), reader.clone(), options.threads);
         let (writer, tiled, lease) = (None, TreeSize::ZERO, None);
         let fitness = Fitness::new(Duration::from_secs(options.lease_seconds.unwrap_or_default().into()));
@@ -177,7 +177,7 @@ impl BucketStore {
             entries.tail.push(batch.head().first.get(), batch.entries());
         }
         let mut index = CatchUp::open(self.index_options(), &tree, entries, describe)?;
-        let rows = RowWriter::new(tree.clone(), io.clone(), *row_lag, Arc::new(|| ()));
+        let rows = RowWriter::new(tree.clone(), io.clone(), *row_lag, Arc::new(|| ()))?;
         let mut batches = ChainReader::new(&mut self.chain, entries, target);
         index.apply(&rows, &mut batches, |group, _| {
             let batches = group.batches.iter();

@@ -8,6 +8,7 @@ use std::thread;
 use crate::merkle::Hash;
 use crate::release::Facts;
 use crate::store::{Describe, StoreError};
+use crate::threads;
 
 /// Batches are taken together until they have so many entries: sixteen full tiles. Few in unit tests, so that
 /// a small log has many groups.
@@ -76,7 +77,8 @@ type Next<B> = Result<Receiver<Group<B>>, StoreError>;
 /// Passes all batches that are left to `take`, in order.
 ///
 /// # Errors
-/// The reader's, in place of the group that it was reading, and those of `take`.
+/// The reader's, in place of the group that it was reading, and those of `take`; [`StoreError::Threads`] if there is no
+/// thread to read or none to hash.
 pub fn hash_ahead<R: BatchReader>(
     reader: &mut R,
     describe: &Describe,
@@ -87,13 +89,19 @@ pub fn hash_ahead<R: BatchReader>(
         let (to_hash, jobs) = sync_channel(cores);
         let (to_take, in_order) = sync_channel(cores);
         let jobs = Arc::new(Mutex::new(jobs));
-        for _ in 0..cores {
+        for at in 0..cores {
             let jobs = jobs.clone();
-            scope.spawn(move || hash_groups(&jobs, describe));
+            let hashing = threads::start_in(scope, "hash", move || hash_groups(&jobs, describe));
+            // Fewer are slower.
+            if let Err(error) = hashing.map(drop)
+                && at == 0
+            {
+                return Err(error.into());
+            }
         }
         // Otherwise it would outlive the threads that read from it, and hold up the one that writes to it.
         drop(jobs);
-        scope.spawn(move || read_groups(reader, &to_hash, &to_take));
+        threads::start_in(scope, "read", move || read_groups(reader, &to_hash, &to_take))?;
         // An error here drops the channel, and so ends the threads.
         for next in in_order {
             take(next?.recv().expect("the thread that hashes it panicked"))?;

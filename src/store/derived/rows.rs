@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::tree::{Cursor, Place, Tree};
 use crate::disk::{SledError, SledIo};
 use crate::merkle::Growth;
+use crate::threads::{self, ThreadError};
 
 /// Rows that are written at once without waiting: eight megabytes of tiles.
 const MANY_ROWS: usize = 2_048;
@@ -57,9 +58,12 @@ impl Signals {
 impl RowWriter {
     /// Writes rows at most `lag` after they were applied, on a thread of its own; without a lag, at once. Calls `on_rows`
     /// after each time.
-    pub fn new(tree: Tree, io: Arc<dyn SledIo>, lag: Duration, on_rows: OnRows) -> Self {
+    ///
+    /// # Errors
+    /// [`ThreadError`].
+    pub fn new(tree: Tree, io: Arc<dyn SledIo>, lag: Duration, on_rows: OnRows) -> Result<Self, ThreadError> {
         let signals = Arc::<Signals>::default();
-        let thread = (!lag.is_zero()).then(|| {
+        let start = || {
             let (tree, io, signals, on_rows) = (tree.clone(), io.clone(), signals.clone(), on_rows.clone());
             let run = move || {
                 // sled may panic on pages that it did not expect.
@@ -72,9 +76,10 @@ impl RowWriter {
                     state.failure = ran.err();
                 });
             };
-            std::thread::Builder::new().name("tree".to_owned()).spawn(run).expect("a thread can be started")
-        });
-        Self { tree, io, thread, on_rows, signals }
+            threads::start("tree", run)
+        };
+        let thread = if lag.is_zero() { None } else { Some(start()?) };
+        Ok(Self { tree, io, thread, on_rows, signals })
     }
 
     /// Applies one batch or several, of which the last is at `place`. The rows are readable when this returns.

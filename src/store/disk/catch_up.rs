@@ -33,8 +33,8 @@ impl DiskStore {
         let mut scan = if cursor.is_some() { scan.map_err(disagrees_with_journal)? } else { scan? };
         let OpenOptions { io, row_lag, describe, progress, .. } = &self.options;
         let mut index = CatchUp::open(self.index_options(), &tree, &entries, describe)?;
-        let on_rows = leaves::follow(self.leaf_file(origin), &tree, row_lag.is_zero());
-        let rows = RowWriter::new(tree.clone(), io.clone(), *row_lag, on_rows);
+        let on_rows = leaves::follow(self.leaf_file(origin), &tree, row_lag.is_zero())?;
+        let rows = RowWriter::new(tree.clone(), io.clone(), *row_lag, on_rows)?;
         index.apply(&rows, &mut scan, |group, growth| {
             let last = group.batches.last().expect("at least one batch");
             last.check_root(&last.path_in(&dir), &growth.edge.root())?;
@@ -62,7 +62,7 @@ impl DiskStore {
         let Ok((signed, _)) = checkpoint::read_unverified(bytes) else { return Ok(()) };
         let tree = Tree::empty(tree_rows.clone());
         let OpenOptions { io, row_lag, progress, .. } = &self.options;
-        let rows = RowWriter::new(tree.clone(), io.clone(), *row_lag, Arc::new(|| ()));
+        let rows = RowWriter::new(tree.clone(), io.clone(), *row_lag, Arc::new(|| ()))?;
         let read = self.leaf_file(origin).read(signed.size, |tiles| {
             let growth = tree.peaks().grow(&tiles.leaf_hashes);
             // A crash in here leaves a smaller tree, which goes on from the journal.

@@ -28,6 +28,7 @@ use crate::disk::{DiskError, DiskIo};
 use crate::merkle::{HASH_BYTES, Hash, TILE_WIDTH, TreeSize, hashes_from_bytes};
 use crate::store::StoreError;
 use crate::store::derived::{Cursor, OnRows, PLACE_BYTES, Place, Tree};
+use crate::threads::{self, ThreadError};
 
 /// Tiles in a frame: after a power cut, at most about so many have to be hashed again.
 pub const FRAME_TILES: usize = 256;
@@ -220,14 +221,17 @@ fn tiles_of(frame: &Frame, progress: (u64, u64)) -> Option<LeafTiles> {
 }
 
 /// Appends the tree's new tiles to the file whenever rows were written, on a thread of its own unless `at_once`.
-pub fn follow(file: LeafFile, tree: &Tree, at_once: bool) -> OnRows {
+///
+/// # Errors
+/// [`ThreadError`].
+pub fn follow(file: LeafFile, tree: &Tree, at_once: bool) -> Result<OnRows, ThreadError> {
     let writer = LeafWriter::new(file, tree.clone());
     if at_once {
         let writer = Mutex::new(writer);
-        Arc::new(move || writer.lock().expect("no panic while it is held").catch_up(|| false))
+        Ok(Arc::new(move || writer.lock().expect("no panic while it is held").catch_up(|| false)))
     } else {
-        let thread = LeafThread::start(writer);
-        Arc::new(move || thread.wake())
+        let thread = LeafThread::start(writer)?;
+        Ok(Arc::new(move || thread.wake()))
     }
 }
 
@@ -307,13 +311,12 @@ struct LeafThread {
 }
 
 impl LeafThread {
-    fn start(writer: LeafWriter) -> Self {
+    fn start(writer: LeafWriter) -> Result<Self, ThreadError> {
         let (wake, woken) = sync_channel(1);
-        let run = move || run(writer, &woken);
-        let thread = std::thread::Builder::new().name("leaves".to_owned()).spawn(run);
-        let thread = Self { wake: Some(wake), thread: Some(thread.expect("a thread can be started")) };
+        let thread = threads::start("leaves", move || run(writer, &woken))?;
+        let thread = Self { wake: Some(wake), thread: Some(thread) };
         thread.wake();
-        thread
+        Ok(thread)
     }
 
     /// There may be new tiles.

@@ -48,7 +48,8 @@ impl EntrySource for JournalSource {
             self.salvage = Salvage::new(&self.dir).map_err(|e| e.to_string())?;
             self.last = None;
         }
-        let end = |record: &Record| record.first + record.entries().len() as u64;
+        // A damaged journal may have any number in what looks like a batch.
+        let end = |record: &Record| record.first.saturating_add(record.entries().len() as u64);
         while self.last.as_ref().is_none_or(|last| end(last) <= first) {
             let Some(record) = self.salvage.next_record() else {
                 self.last = None;

@@ -19,6 +19,7 @@ use crate::store::tests::conformance::check;
 use crate::store::tests::fixtures::{
     append, batch_of, copy_dir, describe, named, numbered, open_disk, options, signed, term,
 };
+use crate::threads;
 
 /// The reports of a store's opening.
 type Reports = Arc<Mutex<Vec<(u64, u64)>>>;
@@ -310,4 +311,28 @@ fn why_a_tree_is_made_anew_is_told_without_advice() {
         assert!(said.contains("repair the log") || said.contains("rebuild the tree"), "{said}");
         assert_eq!(tree_fault(&disagrees_with_journal(error)).as_deref(), Some(expected));
     }
+}
+
+#[test]
+fn a_store_without_enough_threads_is_not_opened_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let lagging = || OpenOptions { row_lag: Duration::from_millis(1), ..options() };
+    {
+        let mut store = open_disk(dir.path(), lagging).unwrap();
+        append(&mut store, entries(0, 40));
+    }
+    let mut fewest = 0;
+    let opened = loop {
+        match threads::limit::with(fewest, || open_disk(dir.path(), lagging)) {
+            Err(StoreError::Threads(error)) => {
+                assert!(error.to_string().contains("could not start"), "{error}")
+            }
+            Err(error) => panic!("{error}"),
+            Ok(opened) => break opened,
+        }
+        fewest += 1;
+    };
+    assert!((10..20).contains(&fewest), "those of sled, and its own: {fewest}");
+    check_all(&opened, 40);
+    assert!(dir.path().join("sled").exists());
 }

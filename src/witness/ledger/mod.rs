@@ -30,6 +30,7 @@ use crate::disk::journal::JournalFile;
 use crate::disk::{DirLock, DiskError, RealDisk, SledError, SledIo};
 use crate::merkle::{Hash, TreeSize};
 use crate::note::KeyName;
+use crate::threads::{self, ThreadError};
 
 use committer::{Committer, Request};
 pub use record::{Head, Record};
@@ -47,6 +48,9 @@ pub enum LedgerError {
     /// The system refused.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The system has no more threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadError),
     /// sled does not check.
     #[error("sled does not check: {0}; restart the witness, which makes it anew from the journal")]
     Rows(String),
@@ -91,6 +95,7 @@ impl From<SledError> for LedgerError {
     fn from(error: SledError) -> Self {
         match error {
             SledError::Disk(error) => Self::Disk(error),
+            SledError::Threads(error) => Self::Threads(error),
             SledError::Damaged(detail) => Self::Rows(detail),
         }
     }
@@ -192,9 +197,6 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    ///
-    /// # Panics
-    /// If the system can't start a thread.
     pub fn open_with(
         dir: &Path,
         name: &KeyName,
@@ -231,8 +233,7 @@ impl Ledger {
                 });
             }
         };
-        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(work);
-        let thread = Mutex::new(Some(thread.expect("a thread can be started")));
+        let thread = Mutex::new(Some(threads::start("ledger", work)?));
         Ok(Self { shared, requests: Mutex::new(Some(requests)), thread })
     }
 

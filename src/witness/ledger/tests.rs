@@ -286,3 +286,20 @@ fn a_journal_that_somebody_else_changed_is_written_anew_from_memory() {
         assert_eq!(open(&dir).head(&origin()), Some(record(9).head));
     }
 }
+
+#[test]
+fn a_ledger_without_enough_threads_is_not_opened_and_forgets_nothing() {
+    let dir = made();
+    assert!(replace(&open(&dir), None, record(7)));
+    for threads in 0.. {
+        match crate::threads::limit::with(threads, || Ledger::open(dir.path(), &name())) {
+            Err(LedgerError::Threads(error)) => assert!(threads < 20, "{error}"),
+            Err(error) => panic!("{error}"),
+            Ok(ledger) => {
+                assert_eq!(ledger.head(&origin()), Some(record(7).head));
+                assert!(replace(&ledger, Some(record(7).head), record(8)));
+                return;
+            }
+        }
+    }
+}

@@ -211,14 +211,16 @@ impl Server {
         let store = Turns { inner, shared, process, kept: None };
         let cosigners = self.witness.clone().map(|last| {
             let shared = self.shared.clone();
-            let start = move |OpenedLog { reader, events, .. }: OpenedLog| -> Arc<dyn Cosigners> {
+            let start = move |OpenedLog { reader, events, .. }: OpenedLog| {
                 let seen = *last.lock().unwrap();
                 events.report(if seen > reader.size() {
                     CosignerEvent::MustNotSign(format!("the witness saw {seen}"))
                 } else {
                     CosignerEvent::MaySign
                 });
-                Arc::new(Asking { last: last.clone(), shared: shared.clone(), events })
+                let asking: Arc<dyn Cosigners> =
+                    Arc::new(Asking { last: last.clone(), shared: shared.clone(), events });
+                Ok(asking)
             };
             CosignersFactory::new(|head: &LogSigned<Checkpoint>| policy().check(head).is_ok(), start)
         });

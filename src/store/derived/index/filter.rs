@@ -27,8 +27,11 @@ pub struct Filter {
 impl Filter {
     /// An empty filter for so many keys, of at most `most_bytes`.
     pub fn new(keys: u64, most_bytes: u64) -> Self {
-        let blocks = (keys * BITS_PER_KEY).div_ceil(BLOCK_BITS).max(1).min(most_bytes / BLOCK_BYTES as u64);
-        let blocks = if blocks * BLOCK_BITS < keys * FEWEST_BITS_PER_KEY { 0 } else { blocks };
+        // A manifest from a bucket may say any number of keys.
+        let wanted = keys.saturating_mul(BITS_PER_KEY).div_ceil(BLOCK_BITS).max(1);
+        let blocks = wanted.min(most_bytes / BLOCK_BYTES as u64);
+        let fewest = keys.saturating_mul(FEWEST_BITS_PER_KEY);
+        let blocks = if blocks.saturating_mul(BLOCK_BITS) < fewest { 0 } else { blocks };
         Self::of_blocks(vec![[0; 8]; usize::try_from(blocks).expect("a filter fits into memory")], keys)
     }
 

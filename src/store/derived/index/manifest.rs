@@ -108,7 +108,10 @@ impl Manifest {
             })
         };
         let runs = (0..half(&mut rest)?).map(|_| run(&mut rest)).collect::<Option<_>>()?;
-        rest.is_empty().then_some(Self { indexed: Indexed { size, root }, next, runs })
+        let runs: Vec<RunFacts> = runs;
+        // The next run must not take the place of one that is there.
+        let is_new = next < u64::MAX && runs.iter().all(|run| run.id < next);
+        (rest.is_empty() && is_new).then_some(Self { indexed: Indexed { size, root }, next, runs })
     }
 }
 
@@ -135,7 +138,11 @@ mod tests {
         let run = |id, pointers| RunFacts { id, level: 1, pointers, keys: 9, blocks: 3, crc: 7 };
         let manifest = Manifest { indexed, next: 9, runs: vec![run(8, 65_536), run(3, 4_464)] };
         let bytes = manifest.to_bytes();
-        assert_eq!(Manifest::from_bytes(&bytes), Some(manifest));
+        assert_eq!(Manifest::from_bytes(&bytes), Some(manifest.clone()));
+        for next in [0, 8, u64::MAX] {
+            let other = Manifest { next, ..manifest.clone() };
+            assert_eq!(Manifest::from_bytes(&other.to_bytes()), None, "the next run's name {next} is taken");
+        }
         for at in 0..bytes.len() {
             assert_eq!(Manifest::from_bytes(&bytes[..at]), None, "{at}");
             let mut other = bytes.clone();

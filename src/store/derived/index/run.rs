@@ -55,6 +55,14 @@ impl RunFacts {
         self.pointers.div_ceil(PAGE_POINTERS as u64)
     }
 
+    /// Length of the pages, of the fences, and of fences and filter together; `None` if no file is as long.
+    fn lengths(&self) -> Option<(u64, usize, usize)> {
+        let at = self.pages().checked_mul(PAGE_BYTES as u64)?;
+        let fences = usize::try_from(self.pages()).ok()?.checked_mul(POINTER_BYTES)?;
+        let blocks = usize::try_from(self.blocks).ok()?.checked_mul(BLOCK_BYTES)?;
+        Some((at, fences, fences.checked_add(blocks)?))
+    }
+
     /// Pointers in a page.
     fn width(&self, page: u64) -> usize {
         let left = self.pointers - page * PAGE_POINTERS as u64;
@@ -83,14 +91,13 @@ impl Run {
     pub fn open(dir: &Path, facts: RunFacts) -> Result<Self, StoreError> {
         let path = dir.join(facts.file_name());
         let file = open_own(File::options().read(true), &path).map_err(|e| unreadable(facts.id, &e))?;
-        let fences = usize::try_from(facts.pages()).map_err(|_| damaged("a run that fits into memory"))?;
-        let (fences, blocks) = (fences * POINTER_BYTES, facts.blocks as usize * BLOCK_BYTES);
-        let at = facts.pages() * PAGE_BYTES as u64;
         let length = file.metadata().map_err(DiskError::io("read", &path))?.len();
-        if length != at + (fences + blocks) as u64 {
-            return Err(damaged(&format!("run {} to be as long as it was", facts.id)));
-        }
-        let mut bytes = vec![0; fences + blocks];
+        // Before anything is allocated: a manifest from a bucket may say any numbers.
+        let (at, fences, tail) = facts
+            .lengths()
+            .filter(|(at, _, tail)| at.checked_add(*tail as u64) == Some(length))
+            .ok_or_else(|| damaged(&format!("run {} to be as long as it was", facts.id)))?;
+        let mut bytes = vec![0; tail];
         file.read_exact_at(&mut bytes, at).map_err(|e| unreadable(facts.id, &e))?;
         let filter = Filter::from_bytes(&bytes[fences..], facts.keys);
         let filter = filter.filter(|_| crc32fast::hash(&bytes) == facts.crc);

@@ -16,6 +16,7 @@ use super::run::{self, Run, RunId, RunWriter};
 use super::{Damage, Index, IndexOptions, IndexRows, Indexed, SEAL_ENTRY_BYTES, Sealing, State};
 use crate::disk::{DiskError, list_dir};
 use crate::store::StoreError;
+use crate::threads;
 
 /// Sealed runs that may wait for the thread. This bounds their memory; if the index can't keep up, appends
 /// wait.
@@ -45,7 +46,7 @@ impl IndexWriter {
     /// them with the tree, and pushes the later ones next.
     ///
     /// # Errors
-    /// [`StoreError::TreeDamaged`] if files are missing or don't check.
+    /// [`StoreError::TreeDamaged`] if files are missing or don't check; [`StoreError::Threads`].
     pub fn open(options: IndexOptions) -> Result<(Self, Indexed), StoreError> {
         let (dir, seal_pointers) = (&options.dir, options.seal_pointers);
         // Its name need not be durable: an index that is gone is made anew.
@@ -65,13 +66,13 @@ impl IndexWriter {
         sealer.clean_up()?;
         let damage = index.damage.clone();
         let told = failure.clone();
-        let thread = std::thread::Builder::new().name("index".to_owned()).spawn(move || {
+        let thread = threads::start("index", move || {
             if let Err(error) = damage.notice(sealer.run()) {
                 tracing::error!(%error, "the index could not be written; it will catch up from the journal");
                 *told.lock().expect("no panic while it is held") = Some(error);
             }
         });
-        let thread = Some(thread.expect("a thread can be started"));
+        let thread = Some(thread?);
         let queue = Some(queue);
         Ok((Self { index, seal_pointers, recent_bytes: 0, queue, failure, thread }, indexed))
     }
@@ -264,7 +265,7 @@ impl Sealer {
         id: RunId,
         filter_bytes: u64,
     ) -> Result<Option<Run>, StoreError> {
-        let keys = inputs.iter().map(|run| run.facts.keys).sum();
+        let keys = inputs.iter().map(|run| run.facts.keys).fold(0, u64::saturating_add);
         let IndexOptions { io, dir, .. } = self.options.clone();
         let mut writer = RunWriter::new(io.as_ref(), &dir, id, keys, filter_bytes)?;
         let mut readers: Vec<_> = inputs.iter().map(|run| run.read()).collect();

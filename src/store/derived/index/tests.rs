@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::disk::RealDisk;
 use crate::release::Claim;
+use run::RunFacts;
 use sealer::IndexWriter;
 
 fn options(dir: &Path) -> IndexOptions {
@@ -282,4 +283,19 @@ proptest! {
             prop_assert_eq!(page.leaves, expected.iter().rev().take(7).copied().collect::<Vec<_>>());
         }
     }
+}
+
+#[test]
+fn a_run_of_any_length_in_a_manifest_is_compared_with_its_file_first() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(run::file_name(7)), [0; 256]).unwrap();
+    // So many pages and their fences have 256 bytes, modulo 2^64.
+    let pages = 0x000f_f00f_f00f_f010_u64;
+    assert_eq!(pages.wrapping_mul(4_096 + 16), 256);
+    for pointers in [u64::MAX, pages * 255, 255] {
+        let facts = RunFacts { id: 7, level: 0, pointers, keys: u64::MAX, blocks: 0, crc: 0 };
+        let opened = run::Run::open(dir.path(), facts);
+        assert!(matches!(opened, Err(StoreError::TreeDamaged { .. })), "{pointers}");
+    }
+    assert_eq!(filter::Filter::new(u64::MAX, 1_024).bytes(), 0, "too few bits for each key");
 }

@@ -15,7 +15,9 @@ pub use bundle_reader::BundleReader;
 pub(super) use salvage::Salvage;
 pub use scan::{Cursor, Record, Scan, has_batch};
 use segment::{About, FORMATS, SEGMENT_HEAD_BYTES, body_bytes, body_parts};
-pub use writer::{JournalWriter, SegmentWriter};
+pub use writer::JournalWriter;
+#[cfg(feature = "bucket")]
+pub use writer::SegmentWriter;
 
 use crate::disk::journal::{FileHead, JournalFile};
 use crate::disk::{DiskError, DiskIo, list_dir};

@@ -67,12 +67,14 @@ impl JournalWriter {
 }
 
 /// Writes one segment, and syncs it at the end.
+#[cfg(feature = "bucket")]
 pub struct SegmentWriter {
     io: Arc<dyn DiskIo>,
     path: PathBuf,
     file: JournalFile,
 }
 
+#[cfg(feature = "bucket")]
 impl SegmentWriter {
     /// Creates the segment whose first entry has index `first` at `path`, in place of an earlier attempt.
     pub fn create(io: &Arc<dyn DiskIo>, path: &Path, origin: Hash, first: u64) -> Result<Self, DiskError> {

@@ -8,10 +8,11 @@ use serde::Deserialize;
 
 use super::exit::Failure;
 use super::object_store::{StoreArgs, parse_address};
-use crate::bucket::probe::{Extent, check_store};
+use crate::bucket::probe::{Extent, Findings, check_store};
 use crate::bucket::{Address, Objects, S3, StoreOptions};
 use crate::format::{FormatError, TomlPlace, quote, toml_string};
 use crate::server::Bucket;
+use crate::threads;
 
 /// Default length of the lease, in seconds.
 const LEASE_SECONDS: u32 = 3;
@@ -42,6 +43,12 @@ pub struct BucketSettings {
     pub linger: Duration,
     /// The URL at which this server accepts entries. Standbys name it to their clients.
     pub url: Option<String>,
+}
+
+/// Probes a store. Each racer of the probe has a thread of its own, and they wait for each other.
+pub fn probe(store: &dyn Objects, extent: Extent) -> Result<Findings, Failure> {
+    threads::check("the probe of a store", extent.racers)?;
+    Ok(check_store(store, extent)?)
 }
 
 impl BucketSettings {
@@ -97,7 +104,7 @@ impl BucketSettings {
     /// Opens and probes the bucket. Returns an error if the store breaks a promise that a log depends on.
     pub fn open(&self) -> Result<Arc<dyn Objects>, Failure> {
         let store = S3::open(&self.address, &self.options)?;
-        let findings = check_store(&store, Extent::START)?;
+        let findings = probe(&store, Extent::START)?;
         findings.conditions()?;
         Ok(Arc::new(store))
     }

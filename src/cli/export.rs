@@ -6,12 +6,13 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::backup::source;
+use super::bucket::probe;
 use super::config::Config;
 use super::exit::{CliResult, Failure};
 use super::object_store::{StoreArgs, parse_address};
 use super::{files, output, policy};
 use crate::bucket::Address;
-use crate::bucket::probe::{Extent, check_store};
+use crate::bucket::probe::Extent;
 use crate::release::{MAX_PUBLISHERS_BYTES, Publishers};
 use crate::server::{Profile, explorer};
 use crate::store::bucket::ExportBucket;
@@ -91,6 +92,6 @@ fn place(args: &Args) -> Result<Box<dyn ExportPlace>, Failure> {
     let place = ExportBucket::new(store.clone(), THREADS);
     // Before the probe writes anything there.
     place.check()?;
-    check_store(store.as_ref(), Extent::START)?.conditions()?;
+    probe(store.as_ref(), Extent::START)?.conditions()?;
     Ok(Box::new(place))
 }

@@ -1,10 +1,11 @@
 //! `treehead store-check`: probes an object store.
 
+use super::bucket::probe;
 use super::exit::{CliResult, Exit, Failure};
 use super::object_store::{StoreArgs, parse_address};
 use super::output::{result, say};
 use crate::bucket::Address;
-use crate::bucket::probe::{Extent, Verdict, check_store};
+use crate::bucket::probe::{Extent, Verdict};
 
 /// Check whether an object store keeps the promises that a log in a bucket depends on
 #[derive(Debug, clap::Args)]
@@ -28,7 +29,7 @@ pub struct Args {
 
 pub fn run(args: &Args, json: bool) -> CliResult {
     let store = args.store.open(&args.address)?;
-    let found = check_store(&store, Extent::FULL)?;
+    let found = probe(&store, Extent::FULL)?;
     let verdict = match (found.verdict(), found.tag_style()) {
         (Verdict::Right, Some(style)) => format!("right: it can hold a log ({style} tags)"),
         (Verdict::Lies, _) => "it LIES: it can't hold a log; docs/bucket.md lists tested stores".to_owned(),

@@ -31,10 +31,8 @@ impl ThreadError {
     }
 }
 
-fn builder(name: &str) -> Result<Builder, ThreadError> {
-    #[cfg(test)]
-    limit::spend().map_err(|error| ThreadError::new(name, &error))?;
-    Ok(Builder::new().name(name.to_owned()))
+fn builder(name: &str) -> Builder {
+    Builder::new().name(name.to_owned())
 }
 
 /// Starts a thread.
@@ -45,7 +43,9 @@ pub fn start<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, ThreadError> {
-    builder(name)?.spawn(work).map_err(|error| ThreadError::new(name, &error))
+    #[cfg(test)]
+    limit::spend().map_err(|error| ThreadError::new(name, &error))?;
+    builder(name).spawn(work).map_err(|error| ThreadError::new(name, &error))
 }
 
 /// Starts a thread that waits for its input, for those who must not have the input, such as a running process, without a
@@ -71,7 +71,9 @@ pub fn start_in<'scope, T: Send + 'scope>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Result<ScopedJoinHandle<'scope, T>, ThreadError> {
-    builder(name)?.spawn_scoped(scope, work).map_err(|error| ThreadError::new(name, &error))
+    #[cfg(test)]
+    limit::spend().map_err(|error| ThreadError::new(name, &error))?;
+    builder(name).spawn_scoped(scope, work).map_err(|error| ThreadError::new(name, &error))
 }
 
 /// Checks that the system allows `count` more threads, by having that many at once for a moment. `what` is whatever needs

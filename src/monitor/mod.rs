@@ -175,7 +175,8 @@ impl Monitor {
         let (followers, callers) = (self.followers(&progress)?, self.callers()?);
         let (failed, mut failure) = tokio::sync::mpsc::channel(1);
         // Threads that were started before one that can't be, end.
-        let threads = self.start(followers, callers, failed).inspect_err(|_| self.shut_down())?;
+        let threads = self.start(followers, callers, &failed).inspect_err(|_| self.shut_down())?;
+        drop(failed);
         let mut result = Ok(());
         let over = async {
             tokio::select! {
@@ -203,14 +204,15 @@ impl Monitor {
         self: &Arc<Self>,
         followers: Vec<Follower>,
         callers: Vec<PeerCaller>,
-        failed: tokio::sync::mpsc::Sender<MonitorError>,
+        failed: &tokio::sync::mpsc::Sender<MonitorError>,
     ) -> Result<Vec<JoinHandle<()>>, ThreadError> {
         let follow = |follower: Follower| {
             let (monitor, failed) = (self.clone(), failed.clone());
             threads::start("follower", move || {
-                // The first error ends the monitor; further ones are dropped.
-                let _ = guarded(follower, |follower| monitor.follow(follower))
-                    .map_err(|error| failed.try_send(error));
+                if let Err(error) = guarded(follower, |follower| monitor.follow(follower)) {
+                    // The first error ends the monitor; further ones are dropped.
+                    let _ = failed.try_send(error);
+                }
             })
         };
         let call = |caller: PeerCaller| {

@@ -325,7 +325,7 @@ fn a_store_without_enough_threads_is_not_opened_and_loses_nothing() {
     let opened = loop {
         match threads::limit::with(fewest, || open_disk(dir.path(), lagging)) {
             Err(StoreError::Threads(error)) => {
-                assert!(error.to_string().contains("could not start"), "{error}")
+                assert!(error.to_string().contains("could not start"), "{error}");
             }
             Err(error) => panic!("{error}"),
             Ok(opened) => break opened,

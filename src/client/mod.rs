@@ -37,7 +37,7 @@ pub(crate) use agent::AgentOptions;
 pub(crate) use agent::NAME;
 #[cfg(feature = "server")]
 pub(crate) use agent::agent;
-#[cfg(any(feature = "cli", feature = "server"))]
+#[cfg(feature = "cli")]
 pub(crate) use agent::is_address;
 pub use audit::{AuditError, audit, check_continues};
 pub use backoff::Backoff;

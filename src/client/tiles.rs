@@ -115,13 +115,13 @@ impl<R> KeptTiles<R> {
     }
 
     /// Number of tiles read through the reader.
-    #[cfg(feature = "server")]
+    #[cfg(feature = "cli")]
     pub(crate) fn fetched(&self) -> u64 {
         self.fetched.get()
     }
 
     /// Forgets the tiles for which `keep` is false.
-    #[cfg(feature = "server")]
+    #[cfg(feature = "cli")]
     pub(crate) fn retain(&self, keep: impl Fn(&Tile) -> bool) {
         self.kept.borrow_mut().retain(|tile, _| keep(tile));
     }

@@ -12,6 +12,7 @@
 mod diagnosis;
 mod last_seen;
 mod rounds;
+#[cfg(feature = "cli")]
 pub(crate) mod settings;
 mod worker;
 

@@ -4,9 +4,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Journal, JournalFile, Scan, create_file, segment_path, segments};
+use super::{Journal, Scan, segment_path, segments};
+#[cfg(feature = "bucket")]
+use super::{JournalFile, create_file};
 use crate::disk::{DiskError, DiskIo, remove_dir};
 use crate::merkle::{Growth, Hash, RightEdge};
+#[cfg(feature = "bucket")]
 use crate::proof::bundle::{self, LENGTH_BYTES};
 use crate::release::Facts;
 use crate::store::{Batch, StoreError};

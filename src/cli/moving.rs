@@ -16,7 +16,7 @@ use crate::bucket::Address;
 use crate::disk::{RealDisk, replace_keeping_mode};
 use crate::format::file_text;
 use crate::store::OpenOptions;
-use crate::store::bucket::{MoveToBucket, MoveToDirectory, finish_move, is_moving, set_journal_aside};
+use crate::store::bucket::{MoveError, MoveToBucket, MoveToDirectory, finish_move, is_moving};
 
 /// Concurrent requests.
 const THREADS: usize = 16;
@@ -68,29 +68,16 @@ fn address(text: &str) -> Result<Address, Failure> {
 fn to_bucket(dir: &Path, address: &Address, args: &Args, json: bool) -> CliResult {
     let config = Config::load(dir)?;
     if let Some(bucket) = &config.bucket {
-        return arrived(dir, bucket, address, json);
+        return arrived(&config, bucket, address, json);
     }
     config.check_servable()?;
     config.signer()?;
-    let (keys, witnesses) = (config.vkeys()?, config.witnesses()?);
     let given =
         BucketArgs { address: Some(address.clone()), store: args.store.clone(), url: args.url.clone() };
     let bucket = given.settings()?.expect("an address is given");
     let (path, text) = (dir.join("treehead.toml"), settings_with(dir, &bucket)?);
-    let objects = bucket.open()?;
-    let moved = output::with_progress("moving", "steps", |progress| {
-        let moving = MoveToBucket {
-            dir,
-            keys: &keys,
-            witnesses: witnesses.as_ref(),
-            publish_unwitnessed: config.options.publish_unwitnessed,
-            profile: config.profile.as_str(),
-            objects,
-            threads: THREADS,
-            io: Arc::new(RealDisk),
-            progress,
-        };
-        Ok(moving.run(&mut || replace_keeping_mode(&RealDisk, &path, text.as_bytes()))?)
+    let moved = moving(&config, &bucket, |moving| {
+        moving.run(&mut || replace_keeping_mode(&RealDisk, &path, text.as_bytes()))
     })?;
     let (size, root, shown) = (moved.signed.size, moved.signed.root.to_base64(), dir.display());
     let object = json!({
@@ -117,6 +104,29 @@ fn to_bucket(dir: &Path, address: &Address, args: &Args, json: bool) -> CliResul
     output::result(json, &object, &lines)
 }
 
+/// Does `work` with a move of a log into a bucket.
+fn moving<T>(
+    config: &Config,
+    bucket: &BucketSettings,
+    work: impl FnOnce(&MoveToBucket<'_>) -> Result<T, MoveError>,
+) -> Result<T, Failure> {
+    let (keys, witnesses, objects) = (config.vkeys()?, config.witnesses()?, bucket.open()?);
+    output::with_progress("moving", "steps", |progress| {
+        let moving = MoveToBucket {
+            dir: &config.dir,
+            keys: &keys,
+            witnesses: witnesses.as_ref(),
+            publish_unwitnessed: config.options.publish_unwitnessed,
+            profile: config.profile.as_str(),
+            objects,
+            threads: THREADS,
+            io: Arc::new(RealDisk),
+            progress,
+        };
+        Ok(work(&moving)?)
+    })
+}
+
 fn aside_in_words(aside: Option<&Path>) -> String {
     aside.map_or_else(String::new, |path| {
         format!(
@@ -128,14 +138,15 @@ fn aside_in_words(aside: Option<&Path>) -> String {
 }
 
 /// Completes a move into the bucket that was interrupted after the switch of the settings.
-fn arrived(dir: &Path, bucket: &BucketSettings, address: &Address, json: bool) -> CliResult {
+fn arrived(config: &Config, bucket: &BucketSettings, address: &Address, json: bool) -> CliResult {
+    let dir = config.dir.as_path();
     if bucket.address != *address {
         let (dir, seen) = (dir.display(), &bucket.address);
         return Err(Failure::Usage(format!(
             "the log of {dir} is in {seen}, according to its treehead.toml: move it back first (`treehead move {seen} {dir}`)"
         )));
     }
-    let aside = set_journal_aside(&RealDisk, dir, bucket.open()?.as_ref(), &Config::load(dir)?.vkeys()?)?;
+    let aside = moving(config, bucket, |moving| moving.finish())?;
     let object = json!({
         "ok": true, "store": address.to_string(),
         "old": aside.as_ref().map(|path| path.display().to_string()),

@@ -10,6 +10,7 @@ pub mod bucket;
 mod derived;
 mod disk;
 mod error;
+mod fork_search;
 mod signed_head;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub use disk::{
     Restored, Scan, SledSeen, Sound, TakeBatch, backup_marker, check_backup, discard_tree,
 };
 pub use error::StoreError;
+pub(crate) use fork_search::ForkSearch;
 pub use signed_head::{SignedHead, check_holds, read_signed};
 
 use crate::merkle::{Growth, Hash, LeafIndex, RightEdge, Tile, TileReader, TreeSize};

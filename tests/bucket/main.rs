@@ -17,6 +17,7 @@ mod exporting;
 mod faults;
 mod fleet;
 mod keeping;
+mod killed;
 mod kit;
 mod moving;
 mod namespaces;
@@ -62,8 +63,11 @@ fn main() -> ExitCode {
         kit::a_store_behind_tls_takes_unsigned_payloads,
         kit::refusals_of_a_real_store_are_understood,
         namespaces::a_server_whose_link_goes_down_is_replaced_and_comes_back,
-        moving::a_log_moves_into_a_bucket_and_back,
+        killed::a_move_that_is_killed_goes_on_when_it_is_run_again,
+        moving::a_bucket_that_does_not_continue_a_kept_head_convicts_its_log,
         moving::a_damaged_bucket_is_named_object_by_object,
+        moving::a_log_moves_into_a_bucket_and_back,
+        moving::a_log_with_witnesses_moves_with_both_heads_and_is_cosigned_afterwards,
         race::two_servers_race_that_both_always_hold_the_lease,
         race::two_servers_race_with_a_short_lease,
         race::two_servers_race_with_witnesses_and_a_lease_for_each,

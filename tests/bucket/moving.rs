@@ -3,11 +3,20 @@
 use libtest_mimic::Completion;
 use rustix::process::Signal;
 use treehead::bucket::{Headers, Objects as _};
+use treehead::checkpoint::{self, Checkpoint};
+use treehead::disk::note_of;
+use treehead::merkle::{Hash, TreeSize};
+use treehead::note::NoteSigner;
 
 use crate::REQUIRED;
 use crate::fleet::World;
 use crate::needs::{Outcome, ignored};
 use crate::store::store;
+use crate::witnessed::Witnessed;
+
+/// The files that a second server needs.
+pub const KEYS_AND_SETTINGS: [&str; 7] =
+    ["treehead.toml", "profile", "log.key", "log.vkey", "log.mldsa.key", "log.mldsa.vkey", "endpoint.policy"];
 
 /// Makes a log in the directory `log` with this number of entries.
 pub fn with_log(world: &World, entries: usize) {
@@ -58,15 +67,7 @@ pub fn a_log_moves_into_a_bucket_and_back() -> Outcome {
     assert!(fsck("log").contains("300 entries in"));
     // Add a second server with only keys and settings.
     std::fs::create_dir(world.path("b"))?;
-    for file in [
-        "treehead.toml",
-        "profile",
-        "log.key",
-        "log.vkey",
-        "log.mldsa.key",
-        "log.mldsa.vkey",
-        "endpoint.policy",
-    ] {
+    for file in KEYS_AND_SETTINGS {
         std::fs::copy(world.path("log").join(file), world.path("b").join(file))?;
     }
     let mut server = world.serve("log");
@@ -126,11 +127,119 @@ pub fn a_damaged_bucket_is_named_object_by_object() -> Outcome {
         !sound && said.contains("tile/0/000: expected 8192 bytes of SHA-256 ") && said.contains(", saw none"),
         "{said}"
     );
-    bucket.put("batch/00000000000000000000", b"noise", &Headers::default())?;
+    // Two batches are damaged and one is missing, beside those tiles.
+    let batches: Vec<String> =
+        bucket.list("batch/", "", 1_000)?.objects.into_iter().map(|listed| listed.key).collect();
+    assert!(batches.len() >= 4, "{batches:?}");
+    let lost = [&batches[0], &batches[1], &batches[3]];
+    // The first one still says where the second one begins.
+    let mut bytes = bucket.get(lost[0], 1 << 20)?.unwrap().bytes;
+    *bytes.last_mut().unwrap() ^= 1;
+    bucket.put(lost[0], &bytes, &Headers::default())?;
+    bucket.delete(lost[1])?;
+    bucket.put(lost[2], b"noise", &Headers::default())?;
+    // The tile has no leaves of the first batch, and the bundle has them.
     let (sound, said) = world.run(&["fsck", &world.url, "--policy", "log/endpoint.policy"]);
-    assert!(
-        !sound && said.contains("refused (bucket-damaged): batch/00000000000000000000 is damaged"),
-        "{said}"
-    );
+    assert!(!sound && said.contains("refused (bucket-damaged)") && said.contains("3 batches"), "{said}");
+    for key in lost.iter().map(|key| key.as_str()).chain(["tile/0/000", "tile/entries/001.p/4"]) {
+        assert!(said.contains(&format!("{key}: expected ")), "{key}: {said}");
+    }
+    let output = world.command(&["fsck", "log", "--json"]).output()?;
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!((output.status.code(), &found["damaged_batches"]), (Some(1), &3.into()), "{found}");
+    let keys: Vec<&str> =
+        found["objects"].as_array().unwrap().iter().map(|object| object["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, [lost[0], lost[1], lost[2], "tile/0/000", "tile/entries/001.p/4"]);
+    // Without the bundle, nothing says what the first batch had.
+    bucket.delete("tile/entries/000")?;
+    let (sound, said) = world.run(&["fsck", "log"]);
+    assert!(!sound && said.contains("not checked: entries 0 to "), "{said}");
+    // Whoever can't ask the store is not told that it is damaged.
+    let mut command = world.command(&["fsck", "log"]);
+    let output = command.env("AWS_SECRET_ACCESS_KEY", "another").output()?;
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(Completion::Completed)
+}
+
+pub fn a_bucket_that_does_not_continue_a_kept_head_convicts_its_log() -> Outcome {
+    let world = match store() {
+        Ok(store) => World::empty(store, "fork"),
+        Err(why) => return ignored(&why, REQUIRED),
+    };
+    with_log(&world, 12);
+    let (moved, said) = world.run(&["move", "log", &world.url]);
+    assert!(moved, "{said}");
+    let key = NoteSigner::parse(std::fs::read_to_string(world.path("log/log.key"))?.trim_end()).unwrap();
+    let sign = |size: u64| {
+        let root = Hash::digest(b"another history");
+        let head = Checkpoint::new(key.public().name().clone(), TreeSize::new(size).unwrap(), root);
+        std::fs::write(world.path("other"), head.sign(&key).to_string()).unwrap();
+    };
+    for (log, evidence, size) in [("log", "inside", 7), (world.url.as_str(), "outside", 12)] {
+        sign(size);
+        let line =
+            ["fsck", log, "--policy", "log/endpoint.policy", "--since", "other", "--evidence", evidence];
+        // A directory has its own keys.
+        let line = if log == "log" { [&line[..2], &line[4..]].concat() } else { line.to_vec() };
+        let (sound, said) = world.run(&line);
+        assert!(!sound && said.contains("refused (fork)") && said.contains("signed two histories"), "{said}");
+        let file = std::fs::read_dir(world.path(evidence))?.next().unwrap()?.path();
+        let shown = ["verify-evidence", file.to_str().unwrap(), "--policy", "log/endpoint.policy", "--json"];
+        let (forked, said) = world.run(&shown);
+        let verdict: serde_json::Value = serde_json::from_str(&said)?;
+        assert!(forked && verdict["code"] == "forked", "{said}");
+        assert_eq!((&verdict["smaller"]["size"], &verdict["larger"]["size"]), (&size.into(), &12.into()));
+    }
+    // The log is shorter than what it signed: that proves nothing, and is said.
+    sign(13);
+    let (sound, said) = world.run(&["fsck", "log", "--since", "other", "--evidence", "none"]);
+    assert!(!sound && said.contains("tree size 13") && !world.path("none").exists(), "{said}");
+    Ok(Completion::Completed)
+}
+
+pub fn a_log_with_witnesses_moves_with_both_heads_and_is_cosigned_afterwards() -> Outcome {
+    let world = match store() {
+        Ok(store) => World::empty(store, "move-witnessed"),
+        Err(why) => return ignored(&why, REQUIRED),
+    };
+    let (made, said) = world.run(&["init", "log", "--origin", "log.example.com", "--profile", "opaque"]);
+    assert!(made, "{said}");
+    let log = Witnessed::with_servers(world, &["log"]);
+    let mut server = log.serve("log");
+    log.wait_shown(&mut server, 0);
+    (0..3).for_each(|at| assert_eq!(server.add(&format!("entry {at}")), at));
+    // The last head is signed, and has no quorum.
+    log.silence();
+    let sent = server.request("POST /add?wait=sequenced", b"entry 3").unwrap();
+    assert_eq!((sent.0, sent.1.trim()), (200, "3"));
+    let size_of = |file: &str| {
+        let note = note_of(&std::fs::read(log.world.path("log").join(file)).unwrap());
+        checkpoint::open(&note, &log.keys).unwrap().get().size.get()
+    };
+    server.wait("it is signed", |_| size_of("checkpoint") == 4);
+    server.end(Signal::TERM);
+    let (moved, said) = log.world.run(&["move", "log", &log.world.url]);
+    assert!(moved && said.contains("up to tree size 4"), "{said}");
+    assert_eq!((log.size_of("checkpoint"), log.size_of("checkpoint.signed")), (3, 4));
+    // What it shows has its quorum, and the last head gets one.
+    log.be_honest();
+    let mut server = log.serve("log");
+    log.wait_shown(&mut server, 4);
+    assert_eq!((server.add("entry 3"), server.add("entry 4")), (3, 4));
+    log.wait_shown(&mut server, 5);
+    log.silence();
+    server.request("POST /add?wait=sequenced", b"entry 5").unwrap();
+    server.wait("it is signed", |_| log.size_of("checkpoint.signed") == 6);
+    server.end(Signal::TERM);
+    let (moved, said) = log.world.run(&["move", &log.world.url, "log"]);
+    assert!(moved && said.contains("at tree size 6"), "{said}");
+    assert_eq!((size_of("checkpoint.witnessed"), size_of("checkpoint")), (5, 6));
+    log.be_honest();
+    let mut server = log.serve("log");
+    log.wait_shown(&mut server, 6);
+    assert_eq!((server.add("entry 5"), server.add("entry 6")), (5, 6));
+    log.wait_shown(&mut server, 7);
+    let heads: Vec<u64> = log.witnesses[0].released().iter().map(|head| head.size.get()).collect();
+    assert!(heads.is_sorted() && heads.last() == Some(&7), "{heads:?}");
     Ok(Completion::Completed)
 }

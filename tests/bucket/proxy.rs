@@ -40,6 +40,8 @@ struct Shared {
     engine: SocketAddr,
     plan: Mutex<Plan>,
     link: Mutex<Link>,
+    /// Tells at which request the network falls silent.
+    last: Mutex<Option<Box<Last>>>,
     stop: AtomicBool,
     /// Open connections of clients.
     clients: Mutex<Vec<TcpStream>>,
@@ -53,6 +55,9 @@ struct Shared {
 
 /// Sees each answered request and its answer, even if the client does not get the answer.
 type Look = dyn Fn(&Message, &Message) + Send + Sync;
+
+/// Tells whether a request is the last one that arrives.
+type Last = dyn FnMut(&Message) -> bool + Send;
 
 impl Proxy {
     /// Starts a proxy on loopback for the store at `http://HOST:PORT`.
@@ -76,6 +81,7 @@ impl Proxy {
             engine,
             plan: Mutex::new(plan),
             link: Mutex::new(Link::Up),
+            last: Mutex::default(),
             stop: AtomicBool::new(false),
             clients: Mutex::default(),
             counts: Mutex::default(),
@@ -115,6 +121,16 @@ impl Proxy {
         if link == Link::Refused {
             self.shared.cut_clients();
         }
+    }
+
+    /// Makes the network silent when a request arrives for which this is true: the store does not see that one either.
+    pub fn silence_at(&self, is_last: impl FnMut(&Message) -> bool + Send + 'static) {
+        *lock(&self.shared.last) = Some(Box::new(is_last));
+    }
+
+    /// True if the network is silent.
+    pub fn is_silent(&self) -> bool {
+        *lock(&self.shared.link) == Link::Silent
     }
 
     /// Counts of the faults so far.
@@ -189,6 +205,7 @@ impl Shared {
         loop {
             self.pass_link()?;
             let Some(request) = Message::request(client)? else { return Ok(()) };
+            self.look_for_last(&request);
             self.pass_link()?;
             let (fault, pause, timeout) = {
                 let mut plan = lock(&self.plan);
@@ -214,6 +231,14 @@ impl Shared {
                 _ => {}
             }
             client.write_all(&answer.bytes)?;
+        }
+    }
+
+    fn look_for_last(&self, request: &Message) {
+        let mut last = lock(&self.last);
+        if last.as_mut().is_some_and(|is_last| is_last(request)) {
+            *last = None;
+            *lock(&self.link) = Link::Silent;
         }
     }
 

@@ -19,33 +19,38 @@ use crate::store::store;
 use crate::toy_witness::ToyWitness;
 
 /// A log with three witnesses and a quorum of two.
-struct Witnessed {
-    world: World,
-    witnesses: Vec<ToyWitness>,
-    keys: Vec<NoteKey>,
+pub struct Witnessed {
+    pub world: World,
+    pub witnesses: Vec<ToyWitness>,
+    pub keys: Vec<NoteKey>,
     /// The endpoints' policy.
-    policy: Policy,
+    pub policy: Policy,
     objects: Arc<dyn Objects>,
 }
 
 impl Witnessed {
     fn new(world: World) -> Self {
+        Self::with_servers(world, &["a", "b"])
+    }
+
+    /// The log has these servers, whose directories are there.
+    pub fn with_servers(world: World, servers: &[&str]) -> Self {
         let keys: Vec<NoteKey> = ["log.vkey", "log.mldsa.vkey"]
-            .map(|file| std::fs::read_to_string(world.path("a").join(file)).unwrap())
+            .map(|file| std::fs::read_to_string(world.path(servers[0]).join(file)).unwrap())
             .map(|key| NoteKey::parse(key.trim()).unwrap())
             .into();
         let start = |at: u8| ToyWitness::start(&format!("w{at}.example.com"), at, keys.clone());
         let witnesses: Vec<ToyWitness> = (1..=3).map(start).collect();
         let lines: String =
             (1..).zip(&witnesses).map(|(at, witness)| witness.policy_lines(&format!("w{at}"))).collect();
-        for server in ["a", "b"] {
+        for server in servers {
             let settings = world.path(server).join("treehead.toml");
             let text = std::fs::read_to_string(&settings).unwrap();
             std::fs::write(&settings, format!("witnesses = \"w.policy\"\n{text}")).unwrap();
             let text = format!("{lines}group two 2 w1 w2 w3\nquorum two\n");
             std::fs::write(world.path(server).join("w.policy"), text).unwrap();
         }
-        let (ok, text) = world.run(&["policy", "a"]);
+        let (ok, text) = world.run(&["policy", servers[0]]);
         assert!(ok, "{text}");
         std::fs::write(world.path("witnessed.policy"), &text).unwrap();
         let policy = Policy::parse(text.as_bytes()).unwrap();
@@ -53,33 +58,33 @@ impl Witnessed {
         Self { world, witnesses, keys, policy, objects }
     }
 
-    fn serve(&self, name: &str) -> Server {
+    pub fn serve(&self, name: &str) -> Server {
         self.world.serve(name)
     }
 
     /// Makes two witnesses answer only requests for the last head that they saw.
-    fn silence(&self) {
+    pub fn silence(&self) {
         for witness in &self.witnesses[1..] {
             witness.lie(|asked| (!asked.is_post).then_some(asked.honest));
         }
     }
 
-    fn be_honest(&self) {
+    pub fn be_honest(&self) {
         self.witnesses.iter().for_each(ToyWitness::be_honest);
     }
 
-    fn object(&self, key: &str) -> Option<Vec<u8>> {
+    pub fn object(&self, key: &str) -> Option<Vec<u8>> {
         self.objects.get(key, 1 << 20).unwrap().map(|object| object.bytes)
     }
 
     /// The size of a head in the bucket.
-    fn size_of(&self, key: &str) -> u64 {
+    pub fn size_of(&self, key: &str) -> u64 {
         let opened = checkpoint::open(&self.object(key).unwrap(), &self.keys).unwrap();
         opened.get().size.get()
     }
 
     /// Checks that the head that a server shows has its quorum. Returns its size.
-    fn shown(&self, server: &Server) -> Option<u64> {
+    pub fn shown(&self, server: &Server) -> Option<u64> {
         let (status, note) = server.get("/checkpoint")?;
         if status != 200 {
             return None;
@@ -89,7 +94,7 @@ impl Witnessed {
         Some(opened.get().size.get())
     }
 
-    fn wait_shown(&self, server: &mut Server, size: u64) {
+    pub fn wait_shown(&self, server: &mut Server, size: u64) {
         server.wait("a head is shown", |server| self.shown(server) == Some(size));
     }
 }

@@ -1,17 +1,14 @@
 //! A log in a bucket as the source of a backup or an export. Its batches become journal segments, or tiles.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use super::cache::BundleCache;
 use super::layout::{self, BATCHES, HeadKind};
 use super::reader::BucketEntries;
-use super::tail::Tail;
 use super::{BatchObject, ChainError};
 use crate::bucket::{BucketError, MAX_LISTED, Objects};
-use crate::checkpoint::{self, origin_hash};
+use crate::checkpoint::{self, Checkpoint, LogSigned};
 use crate::disk::DiskIo;
 use crate::merkle::{Hash, LeafIndex, TreeSize};
 use crate::note::{MAX_NOTE_BYTES, NoteKey};
@@ -62,27 +59,22 @@ impl BucketToCopy {
 
 /// The entries of the log in `objects`, read only from its batches.
 pub(super) fn entries_of(objects: Arc<dyn Objects>, key: &NoteKey) -> BucketEntries {
-    BucketEntries {
-        objects,
-        origin: origin_hash(key.name().as_str()),
-        tail: Tail::default(),
-        cache: BundleCache::new(PathBuf::new(), 0),
-        threads: THREADS,
-        tree_damaged: AtomicBool::new(false),
-    }
+    BucketEntries::uncached(objects, key.name().as_str(), THREADS)
 }
 
-/// Reads a head, and checks that `key` signed it. `None` if there is none.
-fn read_head(objects: &dyn Objects, kind: HeadKind, key: &NoteKey) -> Result<Option<SignedHead>, ChainError> {
+/// Reads a head, and checks that one of the `keys` signed it. `None` if there is none.
+pub(super) fn read_head(
+    objects: &dyn Objects,
+    kind: HeadKind,
+    keys: &[NoteKey],
+) -> Result<Option<LogSigned<Checkpoint>>, ChainError> {
     let damaged = |detail: String| ChainError::HeadDamaged { key: kind.as_str().to_owned(), detail };
     let object = match objects.get(kind.as_str(), MAX_NOTE_BYTES) {
         Err(error @ BucketError::TooLarge { .. }) => return Err(damaged(error.to_string())),
         object => object?,
     };
     let Some(object) = object else { return Ok(None) };
-    let signed = checkpoint::open(&object.bytes, std::slice::from_ref(key));
-    let head = signed.map_err(|e| damaged(e.to_string()))?.get().clone();
-    Ok(Some(SignedHead { head, note: object.bytes }))
+    checkpoint::open(&object.bytes, keys).map(Some).map_err(|e| damaged(e.to_string()))
 }
 
 /// Reads the heads of the log in `objects`, the published one first, and checks that `key` signed them.
@@ -93,8 +85,15 @@ pub fn heads_in(
     objects: &dyn Objects,
     key: &NoteKey,
 ) -> Result<[Option<SignedHead>; HeadKind::ALL.len()], ChainError> {
+    let read = |kind| {
+        let signed = read_head(objects, kind, std::slice::from_ref(key))?;
+        let note = |signed: &LogSigned<Checkpoint>| signed.note().to_string().into_bytes();
+        Ok::<_, ChainError>(
+            signed.map(|signed| SignedHead { head: signed.get().clone(), note: note(&signed) }),
+        )
+    };
     let [published, signed] = HeadKind::ALL;
-    Ok([read_head(objects, published, key)?, read_head(objects, signed, key)?])
+    Ok([read(published)?, read(signed)?])
 }
 
 /// Calls `take` with each batch that has some of these entries, in order, and with its entries in the range.

@@ -74,6 +74,17 @@ pub fn make(
     if head.as_deref() == Some(signed) { Ok(()) } else { Err(taken()) }
 }
 
+/// Checks that the bucket has no other log's name and profile.
+///
+/// # Errors
+/// [`MakeError::Differs`], and the bucket's.
+pub(super) fn is_free(objects: &dyn Objects, origin: &str, profile: &str) -> Result<(), MakeError> {
+    texts(origin, profile).into_iter().try_for_each(|(key, text)| match expect(objects, key, &text) {
+        Err(MakeError::Missing { .. }) => Ok(()),
+        named => named,
+    })
+}
+
 /// Writes the log's name and profile if they are missing.
 ///
 /// # Errors

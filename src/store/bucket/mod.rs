@@ -28,6 +28,7 @@ mod store;
 mod tail;
 mod tiles;
 mod uploader;
+mod walk;
 
 pub use backup::{BucketToCopy, heads_in};
 pub use batch_object::{BatchHead, BatchObject, HEAD_BYTES, ID_BYTES, MAX_OBJECT_BYTES, WriterId};

@@ -9,20 +9,18 @@ mod to_directory;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::cache::BundleCache;
+use super::backup::read_head;
 use super::lease::{Lease, MAX_SECONDS};
 use super::reader::BucketEntries;
-use super::tail::Tail;
 use super::{ChainError, Decision, HeadKind, LeaseKeeper, MakeError, WriterId};
 use crate::bucket::{BucketError, Objects};
-use crate::checkpoint::{self, Origin, origin_hash};
+use crate::checkpoint::Origin;
 use crate::disk::{DirLock, DiskError, DiskIo};
 use crate::merkle::TreeSize;
-use crate::note::{MAX_NOTE_BYTES, NoteKey};
+use crate::note::NoteKey;
 use crate::store::disk::moving::{discard_derived, has_journal, set_aside};
 use crate::store::{EntrySource, ExportError, Layout, StoreError, read_signed};
 pub use to_bucket::{MoveToBucket, MovedToBucket};
@@ -119,37 +117,44 @@ fn take_lease(objects: &Arc<dyn Objects>, writer: WriterId) -> Result<LeaseKeepe
     keeper.map_err(|error| DiskError::io("start", "the thread of the lease")(error).into())
 }
 
+/// Returns true if the directory of a log in a bucket has a log of its own, or the last head of one.
+fn has_log(dir: &Path) -> bool {
+    // A move out of the bucket puts a head there before it switches the settings.
+    has_journal(dir) || (!is_moving(dir) && Layout::new(dir).checkpoint().exists())
+}
+
 /// Sets aside a journal in the directory of a log in a bucket, which remains after an interrupted move or a change of
 /// the settings by hand. The bucket must have everything that the journal's log has signed. Returns the directory that
 /// holds the journal afterwards; `None` if there is no journal.
 ///
 /// # Errors
-/// [`StoreError`]; [`ChainError::RolledBack`] if the bucket has less than the log has signed.
+/// [`StoreError`]; [`ChainError::RolledBack`] if the bucket has less than the log has signed. A move into the bucket that
+/// was interrupted before it wrote the heads is resumed by [`MoveToBucket::finish`].
 pub fn set_journal_aside(
     io: &dyn DiskIo,
     dir: &Path,
     objects: &dyn Objects,
     keys: &[NoteKey],
 ) -> Result<Option<PathBuf>, StoreError> {
-    if !has_journal(dir) {
+    if !has_log(dir) {
         return Ok(None);
     }
     let layout = Layout::new(dir);
     let _lock = DirLock::acquire(&layout.lock())?;
-    let mut there = TreeSize::ZERO;
+    let mut there = None;
     for kind in HeadKind::ALL {
-        let Some(object) = objects.get(kind.as_str(), MAX_NOTE_BYTES).map_err(ChainError::from)? else {
-            continue;
-        };
-        let head = checkpoint::open(&object.bytes, keys)
-            .map_err(|e| ChainError::HeadDamaged { key: kind.as_str().to_owned(), detail: e.to_string() })?;
-        there = there.max(head.get().size);
+        let head = read_head(objects, kind, keys)?;
+        there = there.max(head.map(|head| head.get().size));
     }
     let here = read_signed(&layout.checkpoint(), &keys[0])?.map_or(TreeSize::ZERO, |signed| signed.head.size);
-    if here > there {
+    if Some(here) > there {
         let path = layout.checkpoint();
         let expected = format!("a head of {here} leaves, which {} says were signed", path.display());
-        return Err(ChainError::RolledBack { expected, seen: format!("one of {there}") }.into());
+        let seen = there.map_or_else(
+            || "none: run `treehead move` again, if it was cut short".to_owned(),
+            |there| format!("one of {there}"),
+        );
+        return Err(ChainError::RolledBack { expected, seen }.into());
     }
     Ok(set_aside(io, dir)?)
 }
@@ -163,18 +168,6 @@ pub fn discard_cache(dir: &Path) -> Result<(), StoreError> {
     Ok(discard_derived(dir)?)
 }
 
-/// All entries in a bucket, for readers without a cache.
-fn entries_in(objects: Arc<dyn Objects>, origin: &Origin, threads: usize) -> BucketEntries {
-    BucketEntries {
-        objects,
-        origin: origin_hash(origin.as_str()),
-        tail: Tail::default(),
-        cache: BundleCache::new(PathBuf::new(), 0),
-        threads,
-        tree_damaged: AtomicBool::new(false),
-    }
-}
-
 /// The entries of a log in a bucket, as a source for repairing or restoring a log in a directory.
 pub struct BucketSource(BucketEntries);
 
@@ -182,7 +175,7 @@ impl BucketSource {
     /// The log of this origin in `objects`.
     #[must_use]
     pub fn new(objects: Arc<dyn Objects>, origin: &Origin) -> Self {
-        Self(entries_in(objects, origin, 1))
+        Self(BucketEntries::uncached(objects, origin.as_str(), 1))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads the entries of a log in a bucket: the newest from memory, older ones from full bundles or from their batches.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +11,7 @@ use super::layout::{self, BATCHES, IMMUTABLE};
 use super::tail::Tail;
 use super::{ChainError, parallel};
 use crate::bucket::{BucketError, MAX_LISTED, Objects};
+use crate::checkpoint::origin_hash;
 use crate::merkle::{Hash, LeafIndex, TILE_WIDTH, Tile, TileId, TreeSize};
 use crate::proof::bundle::{self, LENGTH_BYTES};
 use crate::release::MAX_ENTRY_BYTES;
@@ -36,6 +38,20 @@ pub struct BucketEntries {
 }
 
 impl BucketEntries {
+    /// The log of this origin, for readers without a cache.
+    #[must_use]
+    pub fn uncached(objects: Arc<dyn Objects>, origin: &str, threads: usize) -> Self {
+        let (tail, cache) = (Tail::default(), BundleCache::new(PathBuf::new(), 0));
+        Self {
+            objects,
+            origin: origin_hash(origin),
+            tail,
+            cache,
+            threads,
+            tree_damaged: AtomicBool::new(false),
+        }
+    }
+
     /// Reads the batches with the entries of this range, in order.
     ///
     /// # Errors

@@ -17,9 +17,7 @@ use std::sync::Arc;
 use super::backup::{each_batch, entries_of};
 use super::fsck::{BucketFsck, Tiles};
 use super::layout::{self, IMMUTABLE};
-use super::{
-    BatchObject, BucketChecked, ChainError, Followed, HeadKind, IndexSeen, MAX_OBJECT_BYTES, WriterId,
-};
+use super::{BatchObject, BucketChecked, ChainError, HeadKind, MAX_OBJECT_BYTES, WriterId};
 use super::{batch_object, make};
 use crate::bucket::{BucketError, Creation, Objects, Refusal, Replacement, Tag};
 use crate::checkpoint::{Origin, origin_hash};
@@ -132,7 +130,7 @@ impl BucketRepair<'_> {
             replaced: 0,
             fetched: 0,
             from: plan.used.iter().map(|at| sources[*at].name.clone()).collect(),
-            tiles: nothing_checked(),
+            tiles: BucketChecked::default(),
             heads: Vec::new(),
             checkpoint,
             head: target.clone(),
@@ -293,7 +291,7 @@ impl BucketRepair<'_> {
         let fsck = BucketFsck { objects, origin, keys, repair: true, threads: THREADS, progress: &|_, _| () };
         let covered = heads.last().copied().unwrap_or_default();
         let (mut edge, mut tiles) = (RightEdge::default(), Tiles::default());
-        let mut checked = nothing_checked();
+        let mut checked = BucketChecked::default();
         let mut root = (target.head.size == TreeSize::ZERO).then_some(Hash::EMPTY_ROOT);
         each_batch(&entries_of(self.objects.clone(), self.key), 0..size.get(), |batch, _| {
             let leaf_hashes: Vec<Hash> = batch.entries().map(Hash::leaf).collect();
@@ -302,8 +300,9 @@ impl BucketRepair<'_> {
             if edge.size() == target.head.size {
                 root = Some(edge.root());
             }
-            let followed = Followed { object: batch.clone(), leaf_hashes, growth };
-            let mut expected = tiles.grow(&followed, heads.contains(&edge.size()));
+            let entries = Some(batch.entries());
+            let first = batch.head().first.get();
+            let mut expected = tiles.grow(&growth, first, entries, heads.contains(&edge.size()));
             expected.retain(|(tile, _)| tile.id.width_in(covered) >= tile.width() as u64);
             fsck.check(&expected, covered, &mut checked)?;
             (checked.entries, checked.root) = (edge.size(), edge.root());
@@ -317,21 +316,6 @@ impl BucketRepair<'_> {
         let (expected, seen) =
             (target.head.root.to_base64(), root.map_or("none".to_owned(), |root| root.to_base64()));
         Err(StoreError::JournalForked { size: target.head.size, expected, seen }.into())
-    }
-}
-
-const fn nothing_checked() -> BucketChecked {
-    BucketChecked {
-        entries: TreeSize::ZERO,
-        root: Hash::EMPTY_ROOT,
-        batches: 0,
-        tiles: 0,
-        damaged: 0,
-        named: Vec::new(),
-        published: None,
-        signed: None,
-        sealed: None,
-        index: IndexSeen::NotChecked,
     }
 }
 

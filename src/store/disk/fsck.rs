@@ -8,10 +8,10 @@ use super::journal::Scan;
 use super::{Layout, PointerSum, TreeRows, check_holds, open_tree_rows};
 use crate::checkpoint::{Checkpoint, LogSigned, origin_hash};
 use crate::disk::{DirLock, DiskError};
-use crate::merkle::{Growth, Hash, LeafIndex, PartialTiles, Plan, Prefix, RightEdge, TreeSize};
+use crate::merkle::{Growth, Hash, LeafIndex, PartialTiles, RightEdge, TreeSize};
 use crate::note::NoteKey;
-use crate::proof::fork::{ForkEvidence, ProvenFork};
-use crate::store::{Describe, StoreError};
+use crate::proof::fork::ProvenFork;
+use crate::store::{Describe, ForkSearch, StoreError};
 
 /// Why a log's directory is not sound.
 #[derive(Debug, thiserror::Error)]
@@ -157,59 +157,14 @@ impl Fsck<'_> {
     /// Looks for two heads that contradict each other: a journal that is not the tree of one of them may be
     /// that of another.
     fn fork(&self) -> Option<FsckError> {
-        let later = |at: usize| self.heads[at + 1..].iter();
-        let pairs =
-            self.heads.iter().enumerate().flat_map(|(at, one)| later(at).map(move |other| (one, other)));
-        let proven = pairs.filter_map(|(one, other)| {
-            let evidence = self.evidence(one, other).ok().flatten()?;
-            evidence.judge(self.keys).ok()
-        });
-        proven.map(|fork| FsckError::Fork(Box::new(fork))).next()
-    }
-
-    /// Makes evidence of two heads, if the journal's tree shows that they contradict each other.
-    fn evidence(
-        &self,
-        one: &LogSigned<Checkpoint>,
-        other: &LogSigned<Checkpoint>,
-    ) -> Result<Option<ForkEvidence>, StoreError> {
-        let (smaller, larger) = if one.get().size <= other.get().size { (one, other) } else { (other, one) };
-        let (a, b) = (smaller.get(), larger.get());
-        let (a_note, b_note) = (smaller.note().clone(), larger.note().clone());
-        if a.size == b.size {
-            return Ok((a.root != b.root).then(|| ForkEvidence::same_size(a_note, b_note)));
-        }
-        let prefix = self.prefix(a.size, b.size)?;
-        Ok(prefix.map(|Prefix { root, proof }| ForkEvidence::unequal(a_note, b_note, root, proof)))
-    }
-
-    /// Computes the root of the journal's tree at size `small`, and the proof from there to `large`; `None`
-    /// if the journal is shorter. The hashes of a proof stand for runs of leaves, so one walk over the
-    /// journal makes them.
-    fn prefix(&self, small: TreeSize, large: TreeSize) -> Result<Option<Prefix>, StoreError> {
-        let plan = Plan::consistency(small, large).expect("the smaller one first");
-        let run = |node: crate::merkle::Node| (node.index << node.level, (node.index + 1) << node.level);
-        let mut runs: Vec<((u64, u64), RightEdge)> = [(0, small.get())]
-            .into_iter()
-            .chain(plan.nodes().map(run))
-            .map(|run| (run, RightEdge::default()))
-            .collect();
-        let mut scan = Scan::new(&Layout::new(self.dir).journal(), self.origin(), None)?;
-        let mut at = 0;
-        while at < large.get() {
-            let Some(record) = scan.next_record()? else { return Ok(None) };
+        let mut search = ForkSearch::new(self.heads);
+        let mut scan = Scan::new(&Layout::new(self.dir).journal(), self.origin(), None).ok()?;
+        // As far as it can be read.
+        while let Ok(Some(record)) = scan.next_record() {
             let leaves: Vec<Hash> = record.entries().iter().map(|entry| Hash::leaf(entry)).collect();
-            let end = at + leaves.len() as u64;
-            for ((first, last), edge) in &mut runs {
-                let within =
-                    |place: u64| usize::try_from(place.clamp(at, end) - at).expect("at most a batch");
-                *edge = edge.grow(&leaves[within(*first)..within(*last)]).edge;
-            }
-            at = end;
+            search.add(record.first, &leaves);
         }
-        let mut roots = runs.iter().map(|(_, edge)| edge.root());
-        let root = roots.next().expect("the first run is the prefix");
-        Ok(Some(Prefix { root, proof: plan.fold(&roots.collect::<Vec<_>>()) }))
+        search.find(self.keys).map(|fork| FsckError::Fork(Box::new(fork)))
     }
 }
 

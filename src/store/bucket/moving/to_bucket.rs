@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{MoveError, entries_in, take_lease, to_directory};
+use super::{MoveError, has_log, set_journal_aside, take_lease, to_directory};
 use crate::bucket::Objects;
 use crate::checkpoint::policy::Policy;
 use crate::checkpoint::{Checkpoint, Origin, origin_hash};
 use crate::disk::{DirLock, DiskError, DiskIo};
 use crate::merkle::{Hash, RightEdge, TILE_WIDTH, TreeSize};
 use crate::note::NoteKey;
+use crate::store::bucket::backup::read_head;
 use crate::store::bucket::chain::{Appended, ChainOptions, HeadReplaced};
 use crate::store::bucket::follow::ChainReader;
-use crate::store::bucket::make::{self, recognise};
+use crate::store::bucket::make;
+use crate::store::bucket::reader::BucketEntries;
 use crate::store::bucket::{
     BucketChecked, BucketFsck, Chain, ChainError, FsckScope, HeadKind, LeaseKeeper, WriterId,
 };
@@ -73,8 +75,9 @@ struct Source {
 
 impl MoveToBucket<'_> {
     /// Copies the log and reads all of it back, then calls `switch`, which makes the settings name the bucket. That
-    /// moves the log, and `run` sets the journal aside. If `run` fails before the switch, the log remains in the
-    /// directory. Calling `run` again resumes the move.
+    /// moves the log. `run` then writes the log's name and heads, without which no server accepts the bucket, and sets
+    /// the journal aside. If `run` fails before the switch, the log remains in the directory, and calling `run` again
+    /// resumes the move. After the switch, [`finish`](Self::finish) resumes it.
     ///
     /// # Errors
     /// [`MoveError`].
@@ -84,23 +87,25 @@ impl MoveToBucket<'_> {
         to_directory::finish(self.io.as_ref(), self.dir)?;
         // 2. READ the whole journal, including entries that no head covers yet: the next start would sign them.
         let source = self.read()?;
-        // 3. NAME. A crash here leaves a bucket with a log's name but no log.
-        make::name(self.objects.as_ref(), self.origin().as_str(), self.profile)?;
-        recognise(self.objects.as_ref(), self.origin().as_str(), self.profile)?;
+        // 3. CHECK that the bucket has no other log.
+        make::is_free(self.objects.as_ref(), self.origin().as_str(), self.profile)?;
         let writer = WriterId::random().map_err(ChainError::Randomness)?;
         let lease = take_lease(&self.objects, writer)?;
         // 4. BATCHES. A crash here leaves some of them; the next attempt appends the rest.
         self.copy(source.tree.edge(), writer, &lease)?;
         // 5. TILES, computed from the batches in the bucket, and read back.
         let checked = self.read_back(&source, &lease)?;
-        // 6. HEADS, the signed one first. A crash here or before step 8 leaves a complete copy under the directory's last
-        // head. The log is still in the directory. If it grows, the next attempt extends the copy.
-        self.write_heads(&source, writer)?;
-        // 7. CACHE. Delete the data derived from the journal, so that the bucket's cache starts empty.
+        // 6. CACHE. Delete the data derived from the journal, so that the bucket's cache starts empty.
         discard_derived(self.dir)?;
-        // 8. SWITCH. A crash leaves the old settings, or settings that name the bucket.
+        // 7. SWITCH. A crash leaves the old settings, or settings that name the bucket. Until here no server accepts the
+        // copy in the bucket; if the log in the directory grows, the next attempt extends the copy. From here on no
+        // server accepts the directory.
         switch()?;
-        // 9. ASIDE. After a crash before this step, the next start or the next attempt does it.
+        // 8. NAME and HEADS, the signed one first. Now servers accept the bucket. After a crash here they refuse to start
+        // until `finish` has been called.
+        make::name(self.objects.as_ref(), self.origin().as_str(), self.profile)?;
+        self.write_heads(&source, writer)?;
+        // 9. ASIDE. After a crash before this step, the next start or `finish` does it.
         let aside = set_aside(self.io.as_ref(), self.dir)?;
         Ok(MovedToBucket {
             signed: source.signed.head,
@@ -109,6 +114,30 @@ impl MoveToBucket<'_> {
             tiles: checked.tiles,
             aside,
         })
+    }
+
+    /// Ends a move that was cut short after the settings were switched. Returns the directory that the old journal and heads
+    /// are in; `None` if they were set aside before.
+    ///
+    /// # Errors
+    /// [`MoveError`]; the same call goes on.
+    pub fn finish(&self) -> Result<Option<PathBuf>, MoveError> {
+        if self.lacks_heads()? {
+            return Ok(self.run(&mut || Ok(()))?.aside);
+        }
+        Ok(set_journal_aside(self.io.as_ref(), self.dir, self.objects.as_ref(), self.keys)?)
+    }
+
+    /// Returns true if heads of the log in the directory are not in the bucket. A move that was cut short there left
+    /// none: servers refuse a bucket without them, so nobody has replaced any.
+    fn lacks_heads(&self) -> Result<bool, MoveError> {
+        let layout = Layout::new(self.dir);
+        if !has_log(self.dir) {
+            return Ok(false);
+        }
+        let lacks = |kind| Ok::<_, ChainError>(read_head(self.objects.as_ref(), kind, self.keys)?.is_none());
+        let signed = if self.witnesses.is_some() { HeadKind::Signed } else { HeadKind::Published };
+        Ok(lacks(signed)? || (layout.witnessed().exists() && lacks(HeadKind::Published)?))
     }
 
     fn key(&self) -> &NoteKey {
@@ -152,7 +181,7 @@ impl MoveToBucket<'_> {
         let options = ChainOptions::new(self.objects.clone(), origin.clone(), Vec::new(), writer);
         let mut chain =
             Chain::open(options, RightEdge::default(), |_| Ok::<_, StoreError>(Hash::EMPTY_ROOT))?;
-        let entries = entries_in(self.objects.clone(), &origin, self.threads);
+        let entries = BucketEntries::uncached(self.objects.clone(), origin.as_str(), self.threads);
         let mut there = ChainReader::new(&mut chain, &entries, TreeSize::ZERO);
         loop {
             match there.next_batch() {

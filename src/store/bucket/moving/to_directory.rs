@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{MoveError, entries_in, take_lease};
+use super::{MoveError, take_lease};
 use crate::bucket::Objects;
 use crate::checkpoint::{Checkpoint, Origin};
 use crate::disk::{DirLock, DiskError, DiskIo, read_if_exists, replace, sync_parent};
@@ -13,6 +13,7 @@ use crate::note::NoteKey;
 use crate::store::bucket::chain::{ChainOptions, Sealed};
 use crate::store::bucket::follow::ChainReader;
 use crate::store::bucket::make::recognise;
+use crate::store::bucket::reader::BucketEntries;
 use crate::store::bucket::{Chain, ChainError, HeadKind, LeaseKeeper, WriterId};
 use crate::store::derived::{BatchReader as _, StoredBatch as _};
 use crate::store::disk::moving::{NewJournal, discard_derived, finish_swap, set_aside};
@@ -123,7 +124,7 @@ impl MoveToDirectory<'_> {
         mover: WriterId,
     ) -> Result<bool, MoveError> {
         let origin = Origin::from(self.keys[0].name().clone());
-        let entries = entries_in(self.objects.clone(), &origin, self.threads);
+        let entries = BucketEntries::uncached(self.objects.clone(), origin.as_str(), self.threads);
         let covered = HeadKind::ALL.into_iter().filter_map(|kind| Some(chain.head(kind)?.head.size)).max();
         let mut batches = ChainReader::new(chain, &entries, covered.unwrap_or_default());
         loop {

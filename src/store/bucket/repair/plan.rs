@@ -3,16 +3,16 @@
 //! The batch after a gap states the root before it, and the signed head states the root of the whole tree. So each
 //! source's entries can be checked gap by gap.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::heads::sizes;
-use super::{BucketRepair, NamedSource, RepairMode, THREADS, bucket, next_of};
-use crate::bucket::{BucketError, MAX_LISTED, Object, Objects, Tag};
+use super::{BucketRepair, NamedSource, RepairMode, THREADS, next_of};
+use crate::bucket::{Object, Tag};
 use crate::checkpoint::origin_hash;
 use crate::merkle::{Hash, LeafIndex, RightEdge, TreeSize};
 use crate::release::MAX_ENTRY_BYTES;
-use crate::store::bucket::layout::{self, BATCHES};
-use crate::store::bucket::{BatchObject, ChainError, HEAD_BYTES, MAX_OBJECT_BYTES, Seal, parallel};
+use crate::store::bucket::walk::Walk;
+use crate::store::bucket::{BatchObject, ChainError, Seal, layout};
 use crate::store::disk::rehash::Rehash;
 use crate::store::{CopyError, MAX_BATCH_BYTES, MAX_BATCH_ENTRIES, SignedHead, StoreError};
 
@@ -77,8 +77,8 @@ impl Plan {
         let (tree, plan) = (Rehash::watching(sizes(heads)), Self::default());
         let mut planner =
             Planner { repair, target, heads, sources, is_careful, tree, open: None, sealed: None, plan };
-        let mut walk = Walk::list(repair.objects.as_ref())?;
-        while let Some((first, object)) = walk.next()? {
+        let mut walk = Walk::list(repair.objects.as_ref(), THREADS).map_err(StoreError::from)?;
+        while let Some((first, object)) = walk.next().map_err(StoreError::from)? {
             planner.take(first, object, walk.peek())?;
             let done = planner.tree.edge().size().get();
             (repair.progress)(done, target.head.size.get().max(done));
@@ -92,49 +92,6 @@ fn is_damage(error: &CopyError) -> bool {
         CopyError::Store(error) => error.is_damage(),
         CopyError::Source { .. } => true,
         _ => false,
-    }
-}
-
-/// The batches in a bucket, in order.
-struct Walk<'a> {
-    objects: &'a dyn Objects,
-    ahead: VecDeque<LeafIndex>,
-    read: VecDeque<(LeafIndex, Option<Object>)>,
-}
-
-impl<'a> Walk<'a> {
-    fn list(objects: &'a dyn Objects) -> Result<Self, CopyError> {
-        let (mut ahead, mut after) = (VecDeque::new(), String::new());
-        loop {
-            let listing = objects.list(BATCHES, &after, MAX_LISTED).map_err(bucket)?;
-            ahead.extend(listing.objects.iter().filter_map(|listed| layout::parse_batch(&listed.key)));
-            match listing.objects.last() {
-                Some(last) if listing.more => after.clone_from(&last.key),
-                _ => return Ok(Self { objects, ahead, read: VecDeque::new() }),
-            }
-        }
-    }
-
-    /// The first leaf index of the next batch to read.
-    fn peek(&self) -> Option<LeafIndex> {
-        self.read.front().map(|(first, _)| first).or(self.ahead.front()).copied()
-    }
-
-    fn next(&mut self) -> Result<Option<(LeafIndex, Option<Object>)>, CopyError> {
-        if self.read.is_empty() {
-            let count = self.ahead.len().min(THREADS);
-            let firsts: Vec<LeafIndex> = self.ahead.drain(..count).collect();
-            let read = parallel::map(&firsts, THREADS, |first| {
-                let key = layout::batch(*first);
-                match self.objects.get(&key, MAX_OBJECT_BYTES) {
-                    // Read only its beginning, which is no batch either but gives the tag.
-                    Err(BucketError::TooLarge { .. }) => self.objects.get_range(&key, 0, HEAD_BYTES),
-                    object => object,
-                }
-            });
-            self.read.extend(firsts.into_iter().zip(read.map_err(bucket)?));
-        }
-        Ok(self.read.pop_front())
     }
 }
 

@@ -229,7 +229,7 @@ fn bucket_damaged(checked: &BucketChecked, store: &str) -> Failure {
         keys.push("...");
     }
     let what = format!(
-        "in {store}, {} are missing, damaged or not this log's: {}; stop the log's servers",
+        "missing, damaged or not this log's in {store}: {} ({}); stop the log's servers",
         counts.join(", "),
         keys.join(", ")
     );

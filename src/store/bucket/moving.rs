@@ -151,7 +151,7 @@ pub fn set_journal_aside(
         let path = layout.checkpoint();
         let expected = format!("a head of {here} leaves, which {} says were signed", path.display());
         let seen = there.map_or_else(
-            || "none: run `treehead move` again, if it was cut short".to_owned(),
+            || "none: run `treehead move` again, if it was interrupted".to_owned(),
             |there| format!("one of {there}"),
         );
         return Err(ChainError::RolledBack { expected, seen }.into());

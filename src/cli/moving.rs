@@ -146,6 +146,7 @@ fn arrived(config: &Config, bucket: &BucketSettings, address: &Address, json: bo
             "the log of {dir} is in {seen}, according to its treehead.toml: move it back first (`treehead move {seen} {dir}`)"
         )));
     }
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method is of one lifetime")]
     let aside = moving(config, bucket, |moving| moving.finish())?;
     let object = json!({
         "ok": true, "store": address.to_string(),

@@ -32,7 +32,7 @@ impl Pair {
         let small = smaller.get().size;
         let plan = Plan::consistency(small, larger.get().size).expect("the smaller one first");
         let runs = plan.nodes().map(|node| node.index << node.level..(node.index + 1) << node.level);
-        let runs = [0..small.get()].into_iter().chain(runs).collect();
+        let runs = std::iter::once(0..small.get()).chain(runs).collect();
         Self { smaller: smaller.clone(), larger: larger.clone(), plan, runs }
     }
 

@@ -280,15 +280,12 @@ impl<'a> Examination<'a> {
     ) -> Result<(), StoreError> {
         for at in self.heads_over(leaf_hashes.len()) {
             let (name, head) = (self.heads[at].name.clone(), self.heads[at].head.clone());
-            match self.root_at(head.size, leaf_hashes, after) {
-                Some(root) => self.check_head(name, &head, &root)?,
-                None => {
-                    let what = format!(
-                        "{name} of tree size {}: the root of the batches there is not known",
-                        head.size
-                    );
-                    self.checked.unchecked.push(what);
-                }
+            if let Some(root) = self.root_at(head.size, leaf_hashes, after) {
+                self.check_head(name, &head, &root)?;
+            } else {
+                let size = head.size;
+                let what = format!("{name} of tree size {size}: the root of the batches there is not known");
+                self.checked.unchecked.push(what);
             }
         }
         let (size, covered) = (growth.edge.size(), self.spare.covered);

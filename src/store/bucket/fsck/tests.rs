@@ -99,7 +99,7 @@ fn replace(objects: &MemoryObjects, place: usize, entries: Vec<Vec<u8>>) {
     let new = batch_of(&before, entries);
     objects.set(
         &batch(place),
-        &encode(old.head().origin, &new, before.root(), old.head().writer, [3; ID_BYTES]),
+        &encode(old.head().origin, &new, before.root(), old.head().writer, [3; ID_BYTES]).0,
     );
 }
 
@@ -186,10 +186,10 @@ fn a_damaged_batch_says_where_the_next_one_is_missing() {
 #[test]
 fn a_batch_with_other_entries_is_told_from_its_neighbours_and_from_its_tiles() {
     let log = log();
-    for place in 0..COUNTS.len() - 1 {
+    for (place, count) in COUNTS.into_iter().enumerate().take(COUNTS.len() - 1) {
         let objects = log.copy();
         // It continues the chain, and makes the root that it says.
-        replace(&objects, place, numbered(5_000, COUNTS[place]));
+        replace(&objects, place, numbered(5_000, count));
         let found = examine(&objects);
         assert_eq!(wrong(&found), [batch(place)], "{found:?}");
         assert_eq!((found.damaged, found.unchecked.len()), (0, 0), "{place}: {found:?}");

@@ -16,10 +16,10 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub const RETRY_AFTER_SUSPICION: Duration = Duration::from_secs(60);
 
 /// Number of waiting entries from which a batch or a head does not linger, because many entries share its cost.
-pub const COMPANY: usize = 64;
+pub const NO_LINGER_ENTRIES: usize = 64;
 
 /// A large batch waits for more entries for at most the time of the last batch divided by this.
-const GATHERING: u32 = 8;
+const GATHER_DIVISOR: u32 = 8;
 
 /// Entries that were sent together, and their sender.
 pub struct Submission {
@@ -119,7 +119,7 @@ impl Drop for Place {
     }
 }
 
-/// Makes a channel in which at most so many entries and bytes of entries wait. Batches of fewer than [`COMPANY`] entries
+/// Makes a channel in which at most so many entries and bytes of entries wait. Batches of fewer than [`NO_LINGER_ENTRIES`] entries
 /// come at least `linger` apart.
 pub fn channel(most_entries: usize, most_bytes: usize, linger: Duration) -> (CommandSender, CommandReceiver) {
     let (sender, commands) = mpsc::channel();
@@ -304,7 +304,7 @@ impl CommandReceiver {
     }
 
     /// The time until which the waiting entries linger; `None` if they become a batch at once. A batch of less than
-    /// [`COMPANY`] entries waits, so that fewer batches are paid for. A larger batch begins when the last one is
+    /// [`NO_LINGER_ENTRIES`] entries waits, so that fewer batches are paid for. A larger batch begins when the last one is
     /// durable. But senders that were answered together tend to send their next entries together, so it waits until it
     /// has as many entries as the last batch, for at most a fraction of the time that the last batch took. A stopping
     /// log does not linger.
@@ -314,8 +314,8 @@ impl CommandReceiver {
             return None;
         }
         match self.held.0 {
-            small if small < COMPANY => Some(last.at + self.linger),
-            fewer if fewer < last.entries => last.done.map(|done| done + (done - last.at) / GATHERING),
+            small if small < NO_LINGER_ENTRIES => Some(last.at + self.linger),
+            fewer if fewer < last.entries => last.done.map(|done| done + (done - last.at) / GATHER_DIVISOR),
             _ => None,
         }
     }

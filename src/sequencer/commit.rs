@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::commands::{COMPANY, CommandReceiver, CommandSender, RETRY_AFTER, Submission, Term, Work};
+use super::commands::{
+    CommandReceiver, CommandSender, NO_LINGER_ENTRIES, RETRY_AFTER, Submission, Term, Work,
+};
 use super::cosigners::{CosignerEvent, CosignerEvents, CosignersFactory, CurrentCosigners, OpenedLog};
 use super::cosigning::{Cosigning, Gate};
 use super::pace::Pace;
@@ -49,7 +51,7 @@ pub struct Committer {
     pub began_at: TreeSize,
     /// `Some` while another process appends.
     pub standing: Option<Standing>,
-    /// When this process last knew everything that the log has.
+    /// The time at which this process last knew all entries of the log.
     pub looked: Instant,
     pub publication: Publication,
     pub faults: Faults,
@@ -156,8 +158,8 @@ impl Committer {
     /// Takes every durable step that is due, in order. At a start this is the recovery: it appends nothing, and
     /// signs and publishes what is durable.
     ///
-    /// Senders are taken out of `senders` when they are answered; those who are left were not. If another process was faster,
-    /// `entries` are those that were not appended.
+    /// Removes answered senders from `senders`; those that remain have no answer yet. If another process was faster,
+    /// `entries` has the entries that were not appended.
     pub fn advance(
         &mut self,
         entries: &mut Vec<Vec<Candidate>>,
@@ -372,7 +374,7 @@ impl Committer {
                 // Also a head that is signed and durable may lack its quorum.
                 self.sign_now = true;
                 self.faults.clear(Trouble::Quorum);
-                // One of an earlier term: what was lost came back.
+                // A rollback in an earlier term: the lost entries were restored.
                 self.faults.clear(Trouble::Rollback);
                 commands.refuse(None);
                 tracing::info!("the witnesses have seen nothing of this log that it does not have: it signs");
@@ -455,7 +457,7 @@ impl Committer {
         if self.sign_now {
             return Some(self.pace.begun());
         }
-        let few_wait = !self.linger.is_zero() && self.publication.waiting() < COMPANY;
+        let few_wait = !self.linger.is_zero() && self.publication.waiting() < NO_LINGER_ENTRIES;
         let due = self.pace.next(if few_wait { self.linger } else { Duration::ZERO });
         Some(self.cosigning.as_ref().map_or(due, |cosigning| cosigning.may_sign_at(due)))
     }

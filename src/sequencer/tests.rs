@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::commands::{COMPANY, Term, Work};
+use super::commands::{NO_LINGER_ENTRIES, Term, Work};
 use super::plan::{Known, plan};
 use super::*;
 use crate::checkpoint::{self, Checkpoint};

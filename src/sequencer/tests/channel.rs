@@ -41,19 +41,19 @@ fn a_small_batch_lingers_and_a_larger_one_waits_for_those_who_came_together_befo
     let push = |count| push(&pool, vec![candidate(b""); count]).unwrap();
     push(1);
     assert_eq!(take(&mut taken), Some(vec![1]), "nothing came before");
-    push(COMPANY - 1);
+    push(NO_LINGER_ENTRIES - 1);
     assert_eq!(take(&mut taken), None);
     push(1);
-    assert_eq!(take(&mut taken), Some(vec![COMPANY - 1, 1]));
-    push(COMPANY);
-    assert_eq!(take(&mut taken), Some(vec![COMPANY]), "as many as last time");
-    push(2 * COMPANY);
-    assert_eq!(take(&mut taken), Some(vec![2 * COMPANY]));
+    assert_eq!(take(&mut taken), Some(vec![NO_LINGER_ENTRIES - 1, 1]));
+    push(NO_LINGER_ENTRIES);
+    assert_eq!(take(&mut taken), Some(vec![NO_LINGER_ENTRIES]), "as many as last time");
+    push(2 * NO_LINGER_ENTRIES);
+    assert_eq!(take(&mut taken), Some(vec![2 * NO_LINGER_ENTRIES]));
     // That took a while.
     std::thread::sleep(Duration::from_millis(80));
     let done = Instant::now();
     assert_eq!(take(&mut taken), None);
-    push(COMPANY);
+    push(NO_LINGER_ENTRIES);
     let work = taken.next(Some(done + Duration::from_secs(3_600)));
     assert!(matches!(work, Work::Commit(submissions) if submissions.len() == 1));
     assert!(done.elapsed() >= Duration::from_millis(10), "the others may still come");

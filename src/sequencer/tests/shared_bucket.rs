@@ -188,14 +188,14 @@ fn a_server_finds_what_another_one_appended_late_though_nothing_comes() {
     let mut world = World::new();
     let mut other = world.store(None);
     let server = world.server(None);
-    // While it asks: a witness without a head to show has seen only that it is larger.
+    // While the server asks the witnesses: a witness that shows no head reports only a larger size.
     let asked = server.term(1);
     append_and_publish(&mut other, numbered(0, 4));
     wait_until("it follows", || server.sequencer.reader().size().get() == 4);
     asked.say(CosignerEvent::MaySign);
     asked.cosign(&asked.wait_for(4));
     server.wait_published(4);
-    // While it appends: the entries are durable, and the other one is gone before it could sign them.
+    // While the server appends: the other server's entries are durable, but it ends before it signs them.
     other.follow().unwrap();
     append(&mut other, numbered(4, 1));
     server.open(2, 5);

@@ -273,14 +273,14 @@ fn a_head_lingers_unless_many_wait_for_it() {
     wait_until("it is durable", || sequencer.figures().appended == 1);
     std::thread::sleep(Duration::from_millis(20));
     assert!(first.try_recv().is_err() && sequencer.published_size() == TreeSize::ZERO);
-    let many = (0..COMPANY).map(|at| candidate(at.to_string().as_bytes())).collect();
+    let many = (0..NO_LINGER_ENTRIES).map(|at| candidate(at.to_string().as_bytes())).collect();
     let many = sequencer.submit(many, Wait::Published).unwrap();
-    assert_eq!((results(many).len(), results(first)), (COMPANY, vec![fresh(0)]));
+    assert_eq!((results(many).len(), results(first)), (NO_LINGER_ENTRIES, vec![fresh(0)]));
     // Nobody waits for one over these.
     let size = sequencer.published_size();
-    let more = (0..COMPANY).map(|at| candidate(format!("more {at}").as_bytes())).collect();
-    assert_eq!(results(sequencer.submit(more, Wait::Sequenced).unwrap()).len(), COMPANY);
+    let more = (0..NO_LINGER_ENTRIES).map(|at| candidate(format!("more {at}").as_bytes())).collect();
+    assert_eq!(results(sequencer.submit(more, Wait::Sequenced).unwrap()).len(), NO_LINGER_ENTRIES);
     assert_eq!(sequencer.published_size(), size);
     sequencer.shut_down().unwrap();
-    assert_eq!(sequencer.published_size().get(), 1 + 2 * COMPANY as u64);
+    assert_eq!(sequencer.published_size().get(), 1 + 2 * NO_LINGER_ENTRIES as u64);
 }

@@ -262,7 +262,7 @@ impl Lease {
 
     fn look(&mut self, objects: &dyn Objects, now: impl Fn() -> Instant) -> Result<(), BucketError> {
         let read = match objects.get(LEASE, MAX_LEASE_BYTES) {
-            // Its beginning is no lease, and has the tag: it runs out like any other that can't be parsed.
+            // Read only its beginning, which gives the tag. It expires like any other lease that can't be parsed.
             Err(BucketError::TooLarge { .. }) => objects.get_range(LEASE, 0, 1),
             read => read,
         };

@@ -61,10 +61,10 @@ impl Shared {
 }
 
 impl LeaseKeeper {
-    /// Asks for the lease that the options name, if they name one.
+    /// Starts a keeper for the lease in the options; `None` if they have none.
     ///
     /// # Errors
-    /// The system's, if it has no more threads.
+    /// The system's error if no thread can be started.
     pub fn of(options: &BucketOptions) -> Result<Option<Self>, DiskError> {
         let BucketOptions { objects, writer, address, lease_seconds, .. } = options;
         let Some(seconds) = lease_seconds else { return Ok(None) };
@@ -143,7 +143,7 @@ impl KeeperThread {
             // Without this thread, the server would stand by for good.
             if catch_unwind(AssertUnwindSafe(|| self.step())).is_err() {
                 let mut inner = self.shared.inner();
-                inner.state.error = Some("the lease thread panicked; it goes on".to_owned());
+                inner.state.error = Some("the lease thread panicked, and continues".to_owned());
                 inner.state.errors += 1;
             }
         }

@@ -111,7 +111,7 @@ impl BucketStore {
             _lock: lock,
         };
         store.recover()?;
-        // Only now: before the cache has caught up, the lease would only block the others.
+        // Ask for the lease only after the cache has caught up. Earlier, it would only block the other servers.
         store.lease = LeaseKeeper::of(&store.options)?.map(Arc::new);
         Ok(store)
     }

@@ -33,7 +33,7 @@ impl Bundle {
     /// Appends entries, and returns their length.
     fn push(&mut self, entries: &[&[u8]]) -> usize {
         let grown = entries.iter().map(|entry| LENGTH_BYTES + entry.len()).sum();
-        // At once: a batch's bytes are not copied again and again while a bundle grows.
+        // Reserve the memory at once, so that a growing bundle does not copy its bytes repeatedly.
         self.bytes.reserve(grown);
         for entry in entries {
             bundle::push(&mut self.bytes, entry).expect("entries are capped when they are submitted");
@@ -66,7 +66,7 @@ impl Tail {
             let place = usize::try_from(index % TILE_WIDTH).expect("below 256");
             let (now, later) = rest.split_at(rest.len().min(FULL - place));
             let bundle = bundles.by_index.entry(index / TILE_WIDTH).or_default();
-            // What it has is skipped, and nothing is put behind a gap.
+            // Skip entries that it has, and add nothing after a gap.
             let has = bundle.ends.len().checked_sub(place);
             bundles.bytes += bundle.push(has.and_then(|has| now.get(has..)).unwrap_or_default());
             (index, rest) = (index + now.len() as u64, later);

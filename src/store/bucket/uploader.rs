@@ -74,7 +74,7 @@ impl TileUploader {
         state.queue.extend(grown.into_iter().map(|tile| (tile, size)));
         drop(state);
         self.queued = size;
-        // One for each tile: the others would wake in vain, on the cores that the next batch needs.
+        // Wake one thread per tile. More threads would wake for nothing, on cores that the next batch needs.
         (0..woken).for_each(|_| self.shared.work.notify_one());
     }
 
@@ -107,13 +107,13 @@ impl TileUploader {
             Ok(())
         };
         let (full, partial): (Vec<Tile>, Vec<Tile>) = tiles.into_iter().partition(|tile| tile.is_full());
-        // Nobody else writes those. The full ones that are under way go on meanwhile.
+        // Only this call writes the partial tiles. The full tiles in flight continue meanwhile.
         self.write_left(partial, write)?;
         drop(self.shared.wait_until_idle(self.shared.lock()));
         self.write_left(full, write)
     }
 
-    /// Writes those of `tiles` that are not in the bucket yet.
+    /// Writes each of `tiles` that is not in the bucket yet.
     fn write_left(
         &self,
         mut tiles: Vec<Tile>,

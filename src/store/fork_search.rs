@@ -1,4 +1,4 @@
-//! Looks for two signed heads that contradict each other, while the leaves of one tree pass by.
+//! Finds two signed heads that contradict each other, in one pass over the leaves of a tree.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl ForkSearch {
         self.size = self.size.plus(leaf_hashes.len());
     }
 
-    /// The first pair that is proven to contradict each other, by the leaves so far.
+    /// The first pair that the leaves so far prove to contradict each other.
     #[must_use]
     pub fn find(&self, keys: &[impl SignsFor]) -> Option<ProvenFork> {
         let pairs = self.pairs.iter().zip(&self.edges);

@@ -1,4 +1,4 @@
-//! `treehead move`, killed while requests of it are under way, and run again.
+//! `treehead move`, killed at requests in flight, and run again.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::store::store;
 /// about the lease and of the check of the store do not count.
 type Last = (usize, &'static str, &'static str);
 
-/// A log that moves between its directory and a bucket, with all that was ever appended to it.
+/// A log that moves between its directory and a bucket, with every entry ever appended to it.
 struct Moving {
     world: World,
     proxy: Proxy,
@@ -27,7 +27,7 @@ struct Moving {
 }
 
 impl Moving {
-    /// Kills the move at each of these requests, one after the other, and lets it come to its end at last.
+    /// Kills the move at each of these requests, one after the other, and finally lets it complete.
     fn killed_at(&self, requests: &[Last], from: &str, to: &str) {
         for request in requests {
             self.kill_at(*request, from, to);
@@ -67,10 +67,10 @@ impl Moving {
             head.is_some()
         );
         assert!(is_in_bucket || head.is_none() || from != "log", "two places have the log");
-        // Its lease would run out within ten seconds.
+        // Its lease would expire within ten seconds.
         bucket.delete("lease").unwrap();
         if is_in_bucket && head.is_none() {
-            // Nobody takes it for a log yet, and the message says what to do.
+            // No server accepts it as a log yet, and the message says what to do.
             let (served, said) = self.world.run(&["serve", "log", "--listen", "127.0.0.1:0"]);
             assert!(!served && said.contains("treehead move"), "{said}");
         }
@@ -85,7 +85,7 @@ impl Moving {
         self.world.store.client(prefix)
     }
 
-    /// All entries have the index that they had, and the log goes on.
+    /// Checks that all entries have kept their indices, and that the log continues.
     fn goes_on(&mut self) {
         let count = self.entries.len();
         let mut server = self.world.serve("log");

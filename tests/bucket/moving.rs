@@ -127,18 +127,18 @@ pub fn a_damaged_bucket_is_named_object_by_object() -> Outcome {
         !sound && said.contains("tile/0/000: expected 8192 bytes of SHA-256 ") && said.contains(", saw none"),
         "{said}"
     );
-    // Two batches are damaged and one is missing, beside those tiles.
+    // Damage two batches and delete one, in addition to those tiles.
     let batches: Vec<String> =
         bucket.list("batch/", "", 1_000)?.objects.into_iter().map(|listed| listed.key).collect();
     assert!(batches.len() >= 4, "{batches:?}");
     let lost = [&batches[0], &batches[1], &batches[3]];
-    // The first one still says where the second one begins.
+    // The first one still states where the second one begins.
     let mut bytes = bucket.get(lost[0], 1 << 20)?.unwrap().bytes;
     *bytes.last_mut().unwrap() ^= 1;
     bucket.put(lost[0], &bytes, &Headers::default())?;
     bucket.delete(lost[1])?;
     bucket.put(lost[2], b"noise", &Headers::default())?;
-    // The tile has no leaves of the first batch, and the bundle has them.
+    // The tile lacks the leaves of the first batch, but the bundle has them.
     let (sound, said) = world.run(&["fsck", &world.url, "--policy", "log/endpoint.policy"]);
     assert!(!sound && said.contains("refused (bucket-damaged)") && said.contains("3 batches"), "{said}");
     for key in lost.iter().map(|key| key.as_str()).chain(["tile/0/000", "tile/entries/001.p/4"]) {
@@ -150,11 +150,11 @@ pub fn a_damaged_bucket_is_named_object_by_object() -> Outcome {
     let keys: Vec<&str> =
         found["objects"].as_array().unwrap().iter().map(|object| object["key"].as_str().unwrap()).collect();
     assert_eq!(keys, [lost[0], lost[1], lost[2], "tile/0/000", "tile/entries/001.p/4"]);
-    // Without the bundle, nothing says what the first batch had.
+    // Without the bundle, nothing reveals the content of the first batch.
     bucket.delete("tile/entries/000")?;
     let (sound, said) = world.run(&["fsck", "log"]);
     assert!(!sound && said.contains("not checked: entries 0 to "), "{said}");
-    // Whoever can't ask the store is not told that it is damaged.
+    // A check that can't reach the store does not report damage.
     let mut command = world.command(&["fsck", "log"]);
     let output = command.env("AWS_SECRET_ACCESS_KEY", "another").output()?;
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
@@ -190,7 +190,7 @@ pub fn a_bucket_that_does_not_continue_a_kept_head_convicts_its_log() -> Outcome
         assert!(forked && verdict["code"] == "forked", "{said}");
         assert_eq!((&verdict["smaller"]["size"], &verdict["larger"]["size"]), (&size.into(), &12.into()));
     }
-    // The log is shorter than what it signed: that proves nothing, and is said.
+    // The log is shorter than what it signed. That proves no fork, but is reported.
     sign(13);
     let (sound, said) = world.run(&["fsck", "log", "--since", "other", "--evidence", "none"]);
     assert!(!sound && said.contains("tree size 13") && !world.path("none").exists(), "{said}");
@@ -208,7 +208,7 @@ pub fn a_log_with_witnesses_moves_with_both_heads_and_is_cosigned_afterwards() -
     let mut server = log.serve("log");
     log.wait_shown(&mut server, 0);
     (0..3).for_each(|at| assert_eq!(server.add(&format!("entry {at}")), at));
-    // The last head is signed, and has no quorum.
+    // The last head is signed but has no quorum.
     log.silence();
     let sent = server.request("POST /add?wait=sequenced", b"entry 3").unwrap();
     assert_eq!((sent.0, sent.1.trim()), (200, "3"));
@@ -221,7 +221,7 @@ pub fn a_log_with_witnesses_moves_with_both_heads_and_is_cosigned_afterwards() -
     let (moved, said) = log.world.run(&["move", "log", &log.world.url]);
     assert!(moved && said.contains("up to tree size 4"), "{said}");
     assert_eq!((log.size_of("checkpoint"), log.size_of("checkpoint.signed")), (3, 4));
-    // What it shows has its quorum, and the last head gets one.
+    // The server shows a head with a quorum, and the last head gets one.
     log.be_honest();
     let mut server = log.serve("log");
     log.wait_shown(&mut server, 4);

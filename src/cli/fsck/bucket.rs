@@ -112,7 +112,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Reports a log that did not fork. `head` is the one that the world reads.
+    /// Reports a log that did not fork. `head` is the published head.
     fn tell(&self, checked: &BucketChecked, head: Option<&Checkpoint>, json: bool) -> CliResult {
         let store = self.objects.name();
         let (state, index) = index_in_words(&checked.index);
@@ -178,7 +178,7 @@ impl Check<'_> {
     }
 }
 
-/// The state of the index, for machines and for people.
+/// The state of the index, as a code and as text.
 fn index_in_words(index: &IndexSeen) -> (&'static str, String) {
     let (state, text) = match index {
         IndexSeen::NotChecked => {
@@ -204,7 +204,7 @@ fn wrong_objects(checked: &BucketChecked) -> impl Iterator<Item = &WrongObject> 
     checked.wrong.iter().chain(&checked.named)
 }
 
-/// Prints everything that is wrong, and what could not be checked.
+/// Prints every fault, and everything that could not be checked.
 fn name_wrong(checked: &BucketChecked) {
     for WrongObject { key, expected, seen } in wrong_objects(checked) {
         say(&format!("{key}: expected {expected}, saw {seen}"));

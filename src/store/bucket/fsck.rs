@@ -61,17 +61,17 @@ pub struct IndexScope<'a> {
 /// The findings about a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketChecked {
-    /// Number of entries up to the end of the batches. All were re-hashed, unless something is `wrong`.
+    /// Number of entries up to the end of the batches. All of them were re-hashed, unless `wrong` has entries.
     pub entries: TreeSize,
-    /// Their root, if nothing is `wrong`.
+    /// Their root, if `wrong` is empty.
     pub root: Hash,
     /// Number of batches that belong to the log.
     pub batches: u64,
-    /// Number of batches that are damaged or not the log's, and of gaps where batches are missing.
+    /// Number of damaged and foreign batches, and of gaps with missing batches.
     pub wrong_batches: u64,
-    /// These, and the heads that are damaged, missing or on another chain.
+    /// These batches and gaps, and the heads that are damaged, missing or on another chain.
     pub wrong: Vec<WrongObject>,
-    /// Descriptions of what could not be checked because of that.
+    /// Descriptions of the parts that could not be checked for this reason.
     pub unchecked: Vec<String>,
     /// Two heads of this log that contradict each other.
     pub fork: Option<Box<ProvenFork>>,
@@ -92,7 +92,7 @@ pub struct BucketChecked {
 }
 
 impl Default for BucketChecked {
-    /// Nothing was looked at yet.
+    /// The findings before the check begins.
     fn default() -> Self {
         Self {
             entries: TreeSize::ZERO,
@@ -142,7 +142,7 @@ pub enum IndexSeen {
 }
 
 impl BucketFsck<'_> {
-    /// Re-hashes everything but the index, and ends at the first batch or head that is wrong.
+    /// Re-hashes everything except the index, and stops at the first wrong batch or head.
     ///
     /// # Errors
     /// [`StoreError::Chain`] if a batch or a head is wrong, or the bucket fails.
@@ -150,7 +150,7 @@ impl BucketFsck<'_> {
         self.run_in(&FsckScope::default())
     }
 
-    /// Re-hashes everything in this scope, and ends at the first batch or head that is wrong.
+    /// Re-hashes everything in this scope, and stops at the first wrong batch or head.
     ///
     /// # Errors
     /// As [`run`](Self::run); [`ChainError::Forked`](super::ChainError::Forked) and

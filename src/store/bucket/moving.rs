@@ -119,7 +119,7 @@ fn take_lease(objects: &Arc<dyn Objects>, writer: WriterId) -> Result<LeaseKeepe
 
 /// Returns true if the directory of a log in a bucket has a log of its own, or the last head of one.
 fn has_log(dir: &Path) -> bool {
-    // A move out of the bucket puts a head there before it switches the settings.
+    // A move out of the bucket writes a head there before it switches the settings.
     has_journal(dir) || (!is_moving(dir) && Layout::new(dir).checkpoint().exists())
 }
 

@@ -1,4 +1,4 @@
-//! The objects below `batch/`, in order, whether they make a chain or not.
+//! The objects below `batch/`, in order, whether or not they form a chain.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use super::{ChainError, HEAD_BYTES, MAX_OBJECT_BYTES, parallel};
 use crate::bucket::{BucketError, MAX_LISTED, Object, Objects};
 use crate::merkle::LeafIndex;
 
-/// The batches that were in a bucket when they were listed.
+/// The batches of a bucket, as listed once.
 pub struct Walk<'a> {
     objects: &'a dyn Objects,
     /// Concurrent requests.

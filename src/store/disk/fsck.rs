@@ -159,7 +159,7 @@ impl Fsck<'_> {
     fn fork(&self) -> Option<FsckError> {
         let mut search = ForkSearch::new(self.heads);
         let mut scan = Scan::new(&Layout::new(self.dir).journal(), self.origin(), None).ok()?;
-        // As far as it can be read.
+        // Read as much as possible.
         while let Ok(Some(record)) = scan.next_record() {
             let leaves: Vec<Hash> = record.entries().iter().map(|entry| Hash::leaf(entry)).collect();
             search.add(record.first, &leaves);

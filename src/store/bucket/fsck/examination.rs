@@ -1,9 +1,9 @@
-//! One walk over the batches, which goes on behind those that are lost.
+//! A walk over the batches, which continues after lost ones.
 //!
 //! ```text
 //! batch/…00   <-  batch/…30  damaged   batch/…40   <-  batch/…70   <-  the signed root
 //! entries 0-29            30-39        40-69           70-99
-//! known tree of 30 leaves + the leaves 30-39 of tile/0/000 = the root that batch/…40 stands on
+//! known tree of 30 leaves + leaves 30-39 of tile/0/000 = the root that batch/…40 states before it
 //! ```
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use crate::store::bucket::walk::Walk;
 use crate::store::bucket::{BatchHead, BatchObject, ChainError, Followed, HeadKind, Seal, layout};
 use crate::store::{ForkSearch, StoreError};
 
-/// A head that the batches have to make.
+/// A head that the batches must produce.
 pub(super) struct Head {
     pub(super) name: String,
     pub(super) head: Checkpoint,
@@ -32,7 +32,7 @@ pub(super) struct Head {
 pub(super) struct Tree {
     pub(super) edge: RightEdge,
     pub(super) tiles: Tiles,
-    /// Set if `edge` is not known, but for its size: the root that the last batch says.
+    /// Set if only the size of `edge` is known: the root that the last batch states.
     pub(super) word: Option<Hash>,
     /// Only tiles from this leaf on are compared.
     pub(super) from: u64,
@@ -49,7 +49,7 @@ impl Tree {
     }
 }
 
-/// The state before the last batch, which may turn out to be another than the log's.
+/// The state before the last batch, which may turn out to be the wrong batch.
 pub(super) struct Last {
     pub(super) key: String,
     pub(super) tree: Tree,
@@ -58,20 +58,20 @@ pub(super) struct Last {
     pub(super) named: usize,
 }
 
-/// A gap behind the tree whose end is not found yet.
+/// A gap after the tree, whose end is not known yet.
 #[derive(Clone, Copy)]
 pub(super) struct Open {
-    /// The place of the last lost batch in it.
+    /// The first leaf index of the last lost batch in it.
     pub(super) last: TreeSize,
-    /// The end of that batch, as it says itself.
+    /// The end of that batch, according to its own header.
     pub(super) reach: Option<TreeSize>,
 }
 
 pub(super) struct Examination<'a> {
     pub(super) fsck: &'a BucketFsck<'a>,
-    /// Set to end at the first fault.
+    /// True to stop at the first fault.
     pub(super) is_strict: bool,
-    /// Set for a log that comes into the bucket: the sizes near its end may have had heads.
+    /// True for a log that moves into the bucket: the sizes near its end may have had heads.
     pub(super) is_coming: bool,
     pub(super) heads: Vec<Head>,
     /// Sizes with partial tiles.
@@ -81,7 +81,7 @@ pub(super) struct Examination<'a> {
     pub(super) spare: Spare,
     pub(super) tree: Tree,
     pub(super) last: Option<Last>,
-    /// Set while batches behind the tree are missing or wrong.
+    /// True while batches after the tree are missing or wrong.
     pub(super) open: Option<Open>,
     pub(super) index: IndexCheck<'a>,
     pub(super) checked: BucketChecked,
@@ -164,7 +164,7 @@ impl<'a> Examination<'a> {
         self.finish()
     }
 
-    /// Takes in the object of a batch.
+    /// Processes the object of a batch.
     fn take(&mut self, first: LeafIndex, object: Option<Object>) -> Result<(), StoreError> {
         let key = layout::batch(first);
         let end = size_of(first);
@@ -179,7 +179,7 @@ impl<'a> Examination<'a> {
             return self.end_by(&key, end, Seal::parse(&bytes));
         }
         let origin = origin_hash(self.fsck.origin.as_str());
-        // Its head may be whole.
+        // Its header may be intact.
         let says = BatchHead::parse(&bytes).ok().filter(|head| head.first == first && head.origin == origin);
         let batch = match BatchObject::parse(bytes) {
             Ok(batch) => batch,
@@ -202,7 +202,8 @@ impl<'a> Examination<'a> {
         Ok(())
     }
 
-    /// Makes the tree end where a batch begins, with the root that it stands on. Returns false if the batch is the wrong one.
+    /// Extends the tree to the beginning of a batch, with the root that the batch states before it. Returns false if
+    /// the batch is the wrong one.
     fn join(
         &mut self,
         key: &str,
@@ -215,7 +216,7 @@ impl<'a> Examination<'a> {
             if end == size && self.tree.root() == before {
                 return Ok(true);
             }
-            // Perhaps the batch before it is the wrong one, also one that is too short or too long.
+            // The batch before it may be the wrong one, even if its length is wrong.
             let is_replaced = self.way(&self.tree, end, &before)?.is_none()
                 && self.is_replaced(last.as_ref(), end, &before)?;
             if let Some(last) = last.take_if(|_| is_replaced) {
@@ -224,7 +225,7 @@ impl<'a> Examination<'a> {
                 return Ok(true);
             }
             if end <= size {
-                // One that begins within the batch before it counts for nothing.
+                // Ignore a batch that begins within the batch before it.
                 self.open = (end == size).then_some(Open { last: end, reach });
                 let expected = format!("a batch on top of {size} entries with root {}", self.tree.root());
                 let seen = format!("one on top of {end} with root {before}");
@@ -238,7 +239,7 @@ impl<'a> Examination<'a> {
         Ok(true)
     }
 
-    /// Grows the tree by a batch that stands on it.
+    /// Grows the tree by a batch that continues it.
     fn follow(&mut self, key: String, object: BatchObject) -> Result<(), StoreError> {
         let leaf_hashes: Vec<Hash> = object.entries().map(Hash::leaf).collect();
         let growth = self.tree.edge.grow(&leaf_hashes);
@@ -294,7 +295,7 @@ impl<'a> Examination<'a> {
         let is_near = self.is_coming && size.get() > covered.get() / TILE_WIDTH * TILE_WIDTH;
         let entries = entries.map(|entries| entries.iter().copied());
         let mut expected = tree.tiles.grow(&growth, first, entries, self.tiled.contains(&size) || is_near);
-        // The next head's are written shortly before it.
+        // A server writes the tiles of the next head shortly before that head.
         expected.retain(|(tile, _)| tile.id.width_in(covered) >= tile.width() as u64);
         expected.retain(|(tile, _)| first_leaf(tile) >= tree.from);
         tree.edge = growth.edge;
@@ -302,7 +303,7 @@ impl<'a> Examination<'a> {
         self.fsck.check(&expected, covered, &mut self.checked)
     }
 
-    /// The heads over more than the tree, and over at most so many leaves more.
+    /// The heads that cover more than the tree, by at most this many leaves.
     pub(super) fn heads_over(&self, leaves: usize) -> Vec<usize> {
         let size = self.tree.size();
         let is_over = |head: &Head| head.head.size > size && head.head.size <= size.plus(leaves);
@@ -337,7 +338,7 @@ impl<'a> Examination<'a> {
         Ok(None)
     }
 
-    /// Takes in the end of a log that was moved away.
+    /// Processes the seal of a log that was moved away.
     fn end_by(
         &mut self,
         key: &str,

@@ -1,4 +1,4 @@
-//! Notes what is wrong. A strict check ends there.
+//! Records faults. A strict check stops at the first one.
 
 use super::WrongObject;
 use super::examination::{Examination, Open};
@@ -33,7 +33,7 @@ impl Examination<'_> {
         self.wrong(key, expected, head.root.to_string(), error)
     }
 
-    /// A batch that is damaged, or not the log's, and so opens a gap.
+    /// Records a damaged or foreign batch, which opens a gap.
     pub(super) fn lost(
         &mut self,
         key: &str,
@@ -50,7 +50,7 @@ impl Examination<'_> {
         self.wrong_batch(key.to_owned(), "a batch of this log".to_owned(), seen)
     }
 
-    /// Names what is missing before the object of a batch that begins at `end`.
+    /// Records the entries that are missing before a batch that begins at `end`.
     pub(super) fn missing_before(&mut self, key: &str, end: TreeSize) -> Result<(), StoreError> {
         let reach = self.open.map_or_else(|| Some(self.tree.size()), |open| open.reach);
         let Some(size) = reach.filter(|reach| *reach < end) else { return Ok(()) };
@@ -60,7 +60,7 @@ impl Examination<'_> {
         self.gap(missing, format!("a batch with entry {size}"), format!("none before {key}"), error)
     }
 
-    /// Says that the batches end at `size`, before a signed tree does.
+    /// Records that the batches end at `size`, before a signed tree ends.
     pub(super) fn ends_early(&mut self, signed: TreeSize, size: TreeSize) -> Result<(), StoreError> {
         let expected = format!("batches up to tree size {signed}, which the log signed");
         let end = if self.checked.sealed.is_some() { "a seal" } else { "an end" };
@@ -92,7 +92,7 @@ impl Examination<'_> {
         self.wrong(key, expected, seen, error)
     }
 
-    /// Notes something that is wrong; that is the end of a strict check.
+    /// Records a fault, which ends a strict check.
     pub(super) fn wrong(
         &mut self,
         key: String,
@@ -104,7 +104,7 @@ impl Examination<'_> {
             return Err(error.into());
         }
         let object = WrongObject { key, expected, seen };
-        // A head is compared twice if the batch with its last leaf is taken back.
+        // A head is compared twice if the batch with its last leaf is dropped again.
         if !self.checked.wrong.contains(&object) {
             self.checked.wrong.push(object);
         }

@@ -1,4 +1,5 @@
-//! Leaves whose batch is lost: taken from tiles and bundles where those make the next root, and said to be unknown elsewhere.
+//! Leaves whose batch is lost. They come from tiles and bundles if these produce the next root, and are unknown
+//! otherwise.
 
 use super::examination::{Examination, Last, Tree};
 use super::spare::Prefer;
@@ -7,7 +8,7 @@ use crate::merkle::{Hash, RightEdge, TreeSize};
 use crate::store::StoreError;
 
 impl Examination<'_> {
-    /// Closes the gap behind the tree, up to a batch that stands on this root.
+    /// Closes the gap after the tree, up to a batch that states this root before it.
     pub(super) fn close(
         &mut self,
         last: Option<Last>,
@@ -31,7 +32,7 @@ impl Examination<'_> {
         self.lose(key, end, before)
     }
 
-    /// Goes on behind leaves that nothing has.
+    /// Continues after leaves that no object has.
     pub(super) fn lose(&mut self, key: &str, end: TreeSize, before: Hash) -> Result<(), StoreError> {
         let edge = self.spare.edge(end)?.filter(|edge| edge.root() == before);
         self.unknown(end, &format!("the root that {key} stands on"));
@@ -51,7 +52,7 @@ impl Examination<'_> {
         Ok(())
     }
 
-    /// Says that the leaves up to `end` are not known.
+    /// Records that the leaves up to `end` are unknown.
     pub(super) fn unknown(&mut self, end: TreeSize, root: &str) {
         let what = entries(self.tree.size().get(), end.get());
         self.checked
@@ -99,7 +100,7 @@ impl Examination<'_> {
         Err(StoreError::Overtaken { detail })
     }
 
-    /// Takes in leaves whose batch is lost.
+    /// Applies leaves whose batch is lost.
     pub(super) fn pass(&mut self, mut leaf_hashes: &[Hash]) -> Result<(), StoreError> {
         while !leaf_hashes.is_empty() {
             // Tiles are compared where heads end.
@@ -115,7 +116,7 @@ impl Examination<'_> {
         Ok(())
     }
 
-    /// Leaves out the last batch, whose entries are not the ones that the batch `key` stands on.
+    /// Drops the last batch, because batch `key` does not continue it.
     pub(super) fn take_back(&mut self, last: Last, key: &str, before: &Hash) -> Result<(), StoreError> {
         let makes = self.tree.root();
         self.tree = last.tree;

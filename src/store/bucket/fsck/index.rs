@@ -1,4 +1,4 @@
-//! The index in the bucket, compared with the entries while they are read.
+//! Compares the index in the bucket with the entries while they are read.
 
 use super::{BucketFsck, IndexScope, IndexSeen};
 use crate::merkle::{LeafIndex, TreeSize};

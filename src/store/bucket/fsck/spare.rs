@@ -22,7 +22,7 @@ pub(super) struct Spare {
     pub threads: usize,
 }
 
-/// The objects that are read first; the others are read where one is missing or has another length.
+/// The objects to read first. The others serve if one is missing or has the wrong length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prefer {
     Tiles,
@@ -35,7 +35,7 @@ impl Prefer {
 
 /// Why tiles were not read.
 pub(super) enum Unread {
-    /// They are not there, or are no tiles.
+    /// They are missing or malformed.
     Absent,
     Bucket(ChainError),
 }

@@ -1,4 +1,4 @@
-//! Several objects that are lost at once are all named, and what is not lost is compared all the same.
+//! Several lost objects are all named, and the remaining objects are still compared.
 
 use std::collections::BTreeSet;
 
@@ -47,7 +47,7 @@ fn log() -> MemoryObjects {
     objects
 }
 
-/// The key of the batch with this place.
+/// The key of the batch with this index.
 fn batch(place: usize) -> String {
     let first: usize = COUNTS[..place].iter().sum();
     layout::batch(LeafIndex::new(first as u64).unwrap())
@@ -60,7 +60,7 @@ fn examine_since(objects: &MemoryObjects, kept: &[&[u8]]) -> BucketChecked {
     let fsck = BucketFsck { objects, origin, keys, repair: false, threads: 3, progress: &|_, _| () };
     let scope = FsckScope { kept, ..FsckScope::default() };
     let found = fsck.examine(&scope).unwrap();
-    // Somebody who wants a sound log is told of the first fault.
+    // A strict check reports only the first fault.
     assert_eq!(fsck.run_in(&scope).is_err(), !found.wrong.is_empty(), "{found:?}");
     found
 }
@@ -69,7 +69,7 @@ fn examine(objects: &MemoryObjects) -> BucketChecked {
     examine_since(objects, &[])
 }
 
-/// Examines a log from which these objects are gone, and in which others are noise.
+/// Examines a log without these objects, and with noise in others.
 fn without(log: &MemoryObjects, gone: &[&str], noise: &[&str]) -> BucketChecked {
     let objects = log.copy();
     gone.iter().for_each(|key| objects.remove(key));
@@ -85,7 +85,7 @@ fn named(found: &BucketChecked) -> BTreeSet<&str> {
     found.named.iter().map(|wrong| wrong.key.as_str()).collect()
 }
 
-/// A batch in the place of another one.
+/// A batch that replaces another one.
 fn replace(objects: &MemoryObjects, place: usize, entries: Vec<Vec<u8>>) {
     let before = {
         let whole: usize = COUNTS[..place].iter().sum();
@@ -148,7 +148,7 @@ fn any_two_batches_that_are_lost_are_named_and_nothing_else_is() {
         for other in one..COUNTS.len() {
             let found = without(&log, &[&batch(one), &batch(other)], &[]);
             let is_end = other + 1 == COUNTS.len();
-            // Neighbours are one gap. That the last one is missing shows nowhere.
+            // Neighbours form one gap. Nothing reveals that the last batch is missing.
             let mut expected = vec![batch(one)];
             if other > one + 1 && !is_end {
                 expected.push(batch(other));
@@ -219,7 +219,7 @@ fn a_batch_with_other_entries_is_told_from_its_neighbours_and_from_its_tiles() {
 #[test]
 fn what_nothing_has_any_more_is_said_to_be_unchecked_and_the_rest_is_compared() {
     let log = log();
-    // The leaves of batch 1 are nowhere, and those of the others are.
+    // No object has the leaves of batch 1, but the other leaves are available.
     let found = without(&log, &["tile/0/000", "tile/entries/000"], &[&batch(1), "tile/0/003.p/157"]);
     assert_eq!(wrong(&found), [batch(1)]);
     assert_eq!(named(&found), BTreeSet::from(["tile/0/003.p/157"]), "{found:?}");
@@ -233,7 +233,7 @@ fn what_nothing_has_any_more_is_said_to_be_unchecked_and_the_rest_is_compared() 
     assert_eq!(named(&found), BTreeSet::from(["tile/entries/003.p/157"]), "{found:?}");
     let said = found.unchecked.join("\n");
     assert!(said.contains("against a signed root"), "{said}");
-    // Batches behind that still have to follow each other.
+    // The batches after it must still continue each other.
     let objects = log.copy();
     gone.iter().for_each(|key| objects.remove(key));
     objects.set(&batch(1), b"noise");
@@ -249,7 +249,7 @@ fn heads_and_seals_that_do_not_fit_are_named_beside_batches() {
     assert_eq!((wrong(&found), &found.published), (vec!["checkpoint", &batch(2)], &None));
     let found = without(&log, &["checkpoint"], &[&batch(2)]);
     assert_eq!(wrong(&found), ["checkpoint", &batch(2)]);
-    // The end is gone, and the head says so.
+    // The last batches are gone, and the head reveals it.
     let found = without(&log, &[&batch(6), &batch(7), &batch(8)], &[&batch(2)]);
     assert_eq!((wrong(&found), found.unchecked.len()), (vec![batch(2).as_str(), &batch(6)], 0), "{found:?}");
     let edge = batch_of(&RightEdge::default(), numbered(0, ALL)).growth.edge;
@@ -285,7 +285,7 @@ fn an_older_head_of_another_history_becomes_proof_of_the_fork_also_beside_damage
         assert_eq!((fork.smaller().size.get(), fork.larger().size.get()), (500, SIGNED as u64));
         assert!(examine_since(&objects, &[&signed(&edge(numbered(0, 500)))]).fork.is_none());
     }
-    // A larger head than the bucket's proves nothing, unless the batches make it.
+    // A larger head than the bucket's proves nothing unless the batches produce it.
     let longer = signed(&edge(numbered(0, ALL + 1)));
     let found = examine_since(&log, &[&longer]);
     assert!(found.fork.is_none() && found.wrong.len() == 1, "{found:?}");

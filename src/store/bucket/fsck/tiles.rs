@@ -1,4 +1,4 @@
-//! Tiles and bundles as the batches make them, compared with those in the bucket.
+//! Compares the tiles and bundles that the batches determine with those in the bucket.
 
 use std::convert::Infallible;
 
@@ -22,7 +22,7 @@ const MOST_NAMED: usize = 100;
 pub enum Expected {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// A bundle of entries whose batch is lost. They hash to these leaves.
+    /// A bundle of entries whose batch is lost, which hash to these leaves.
     Leaves(Vec<Hash>),
 }
 
@@ -132,7 +132,7 @@ impl Default for Tiles {
 }
 
 impl Tiles {
-    /// Begins behind leaves that are not known. Tiles that have some of them, or hashes of them, come out wrong.
+    /// Begins after unknown leaves. Tiles that depend on them come out wrong.
     pub fn behind(size: TreeSize) -> Self {
         let levels = std::array::from_fn(|level| {
             let hashes = (size.get() >> (TILE_HEIGHT as usize * level)) % TILE_WIDTH;
@@ -189,7 +189,7 @@ impl Tiles {
     }
 }
 
-/// The index of the first leaf that a tile is about.
+/// The index of the first leaf that a tile covers.
 pub(super) fn first_leaf(tile: &Tile) -> u64 {
     let shift = TILE_HEIGHT * (u32::from(tile.id.level()) + 1);
     tile.id.index().checked_shl(shift).unwrap_or(0)

@@ -77,7 +77,7 @@ impl<'a> World<'a> {
         }
         moving
             .run(&mut || {
-                // Nobody can serve the bucket while somebody can serve the directory.
+                // The bucket can't be served while the directory can.
                 assert!(!is_served(&self.memory));
                 self.switch(true)
             })
@@ -111,7 +111,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// True if a server takes the bucket for a log.
+/// True if a server accepts the bucket as a log.
 fn is_served(objects: &MemoryObjects) -> bool {
     make::recognise(objects, ORIGIN, "opaque").is_ok() && objects.bytes("checkpoint").is_some()
 }
@@ -352,7 +352,7 @@ fn check_one_log(world: &World<'_>, objects: &MemoryObjects, may_be_ended: bool,
         let aside =
             unlocked(|| set_journal_aside(&RealDisk, dir.path(), &objects, &[signer().public().clone()]));
         if !is_served(&objects) {
-            // The move has to go on.
+            // The move must be resumed.
             assert!(matches!(aside, Err(StoreError::Chain(ChainError::RolledBack { .. }))), "{what}");
             return;
         }

@@ -1,11 +1,13 @@
 //! Races of many threads to write one object.
 
-use std::sync::Barrier;
+use std::sync::{PoisonError, RwLock};
+use std::thread::ScopedJoinHandle;
 
 use super::Probe;
 use super::checks::{Outcome, lies, right};
 use super::findings::Verdict;
 use crate::bucket::{BucketError, Creation, Headers, Replacement, Tag};
+use crate::threads;
 
 /// The answer to a racer.
 enum Told {
@@ -13,7 +15,7 @@ enum Told {
     Lost,
     /// The racer may have won.
     Unclear,
-    /// The store did nothing.
+    /// The store did nothing, or the racer could not be started.
     Nothing(String),
 }
 
@@ -68,21 +70,27 @@ impl Probe<'_> {
 
     /// Lets all racers send at the same time, each with its own bytes.
     fn race(&self, round: usize, send: impl Fn(&[u8]) -> Result<Told, BucketError> + Sync) -> Vec<Told> {
-        let barrier = Barrier::new(self.extent.racers);
+        let gate = RwLock::new(());
+        let closed = gate.write().unwrap_or_else(PoisonError::into_inner);
         std::thread::scope(|scope| {
             let racers: Vec<_> = (0..self.extent.racers)
                 .map(|racer| {
-                    let (barrier, send) = (&barrier, &send);
-                    scope.spawn(move || {
+                    let (gate, send) = (&gate, &send);
+                    threads::start_in(scope, "racer", move || {
                         let bytes = bytes_of(round, racer);
-                        barrier.wait();
+                        drop(gate.read());
                         send(&bytes).unwrap_or_else(|error| {
                             if error.may_be_done() { Told::Unclear } else { Told::Nothing(error.to_string()) }
                         })
                     })
                 })
                 .collect();
-            racers.into_iter().map(|racer| racer.join().expect("a racer does not panic")).collect()
+            drop(closed);
+            let told = |racer: ScopedJoinHandle<'_, Told>| racer.join().expect("a racer does not panic");
+            racers
+                .into_iter()
+                .map(|racer| racer.map_or_else(|refused| Told::Nothing(refused.to_string()), told))
+                .collect()
         })
     }
 
@@ -153,7 +161,7 @@ impl Probe<'_> {
             seen += &format!("; {} unclear answers, resolved by reading", tally.unclear);
         }
         if tally.nothing > 0 {
-            seen += &format!("; the store rejected {} requests", tally.nothing);
+            seen += &format!("; {} requests failed", tally.nothing);
         }
         Ok(right(seen))
     }

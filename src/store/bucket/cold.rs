@@ -13,6 +13,7 @@ use crate::proof::bundle;
 use crate::store::derived::index::{self, IndexOptions};
 use crate::store::derived::{Place, RowWriter, Tree};
 use crate::store::{OpenOptions, StoreError};
+use crate::threads;
 
 /// Number of tiles that are read together.
 const GROUP_TILES: u64 = if cfg!(test) { 3 } else { 256 };
@@ -59,7 +60,7 @@ pub fn load(
     let is_whole = thread::scope(|scope| -> Result<bool, StoreError> {
         // Read one group while the previous one is hashed.
         let (sender, groups) = sync_channel(1);
-        scope.spawn(move || {
+        threads::start_in(scope, "cold tiles", move || {
             let mut first = 0;
             while first < full {
                 let group: Vec<u64> = (first..full.min(first + GROUP_TILES)).collect();
@@ -70,7 +71,7 @@ pub fn load(
                 }
                 first += GROUP_TILES;
             }
-        });
+        })?;
         for group in groups {
             let Some(tiles) = group?.into_iter().collect::<Option<Vec<Vec<Hash>>>>() else {
                 return Ok(false);

@@ -1,16 +1,15 @@
 //! The thread that takes and renews the [lease](super::lease).
 
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::lease::{Decision, Lease};
 use super::options::BucketOptions;
 use crate::bucket::Objects;
-use crate::disk::DiskError;
 use crate::store::Turn;
+use crate::threads::{self, ThreadError};
 
 /// Longest interval at which a standby's store asks for its turn.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -64,29 +63,28 @@ impl LeaseKeeper {
     /// Starts a keeper for the lease in the options; `None` if they have none.
     ///
     /// # Errors
-    /// The system's error if no thread can be started.
-    pub fn of(options: &BucketOptions) -> Result<Option<Self>, DiskError> {
+    /// [`ThreadError`].
+    pub fn of(options: &BucketOptions) -> Result<Option<Self>, ThreadError> {
         let BucketOptions { objects, writer, address, lease_seconds, .. } = options;
         let Some(seconds) = lease_seconds else { return Ok(None) };
         let lease = Lease::new(*writer, address.clone(), *seconds);
         // An answer is useless after the lease has expired, and a request that hangs must not delay a takeover.
         let objects = objects.within(lease.length()).unwrap_or_else(|| objects.clone());
-        let keeper = Self::start(lease, objects, true);
-        keeper.map(Some).map_err(DiskError::io("start", "the thread of the lease"))
+        Self::start(lease, objects, true).map(Some)
     }
 
     /// Reads the lease, takes it if it `is_wanted` and nobody holds it, and starts the thread.
     ///
     /// # Errors
-    /// The system's error if no thread can be started. The thread retries after errors of the bucket and reports them
+    /// [`ThreadError`]. The thread retries after errors of the bucket and reports them
     /// in [`state`](Self::state).
-    pub fn start(lease: Lease, objects: Arc<dyn Objects>, is_wanted: bool) -> io::Result<Self> {
+    pub fn start(lease: Lease, objects: Arc<dyn Objects>, is_wanted: bool) -> Result<Self, ThreadError> {
         let state = LeaseState { held_until: None, holder: None, term: 0, errors: 0, error: None };
         let inner = Mutex::new(Inner { state, is_wanted, asked: Instant::now(), must_stop: false });
         let shared = Arc::new(Shared { inner, changed: Condvar::new() });
         let mut keeping = KeeperThread { lease, objects, shared: shared.clone() };
         keeping.step();
-        let thread = Builder::new().name("lease".to_owned()).spawn(move || keeping.run())?;
+        let thread = threads::start("lease", move || keeping.run())?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

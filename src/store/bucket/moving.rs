@@ -113,8 +113,7 @@ fn take_lease(objects: &Arc<dyn Objects>, writer: WriterId) -> Result<LeaseKeepe
         let pause = until.saturating_duration_since(Instant::now()).min(Duration::from_millis(200));
         thread::sleep(pause.max(Duration::from_millis(1)));
     }
-    let keeper = LeaseKeeper::start(lease, objects.clone(), true);
-    keeper.map_err(|error| DiskError::io("start", "the thread of the lease")(error).into())
+    Ok(LeaseKeeper::start(lease, objects.clone(), true).map_err(StoreError::from)?)
 }
 
 /// Returns true if the directory of a log in a bucket has a log of its own, or the last head of one.

@@ -1,47 +1,31 @@
 //! Runs several requests at once.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Calls `work` for each item, on at most `threads` threads. Returns the results in the order of the items.
+use crate::threads;
+
+/// Calls `work` for each item, on at most `at_once` threads, fewer if the system refuses them. Returns the results in the order of the items.
 ///
 /// # Errors
 /// The first error of `work`. Items that have not begun by then are skipped.
 pub fn map<T: Sync, R: Send, E: Send>(
     items: &[T],
-    threads: usize,
+    at_once: usize,
     work: impl Fn(&T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
-    if threads < 2 || items.len() < 2 {
-        return items.iter().map(work).collect();
-    }
-    let results: Mutex<Vec<Option<Result<R, E>>>> = Mutex::new(items.iter().map(|_| None).collect());
-    let next = AtomicUsize::new(0);
-    let run = || {
-        while let Some((at, item)) =
-            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, items.get(at)?)))
-        {
-            let result = work(item);
-            if result.is_err() {
-                next.store(items.len(), Ordering::Relaxed);
-            }
-            results.lock().expect("no panic while it is held")[at] = Some(result);
-        }
-    };
-    thread::scope(|scope| (0..threads.min(items.len())).for_each(|_| drop(scope.spawn(run))));
-    let mut results = results.into_inner().expect("no panic while it is held");
+    let has_failed = AtomicBool::new(false);
+    let results = threads::map(items, at_once, |item| {
+        let skip = has_failed.load(Ordering::Relaxed);
+        (!skip).then(|| work(item).inspect_err(|_| has_failed.store(true, Ordering::Relaxed)))
+    });
     // After an error, skipped items have no result.
-    if let Some(at) = results.iter().position(|result| matches!(result, Some(Err(_)))) {
-        results.swap(0, at);
-        results.truncate(1);
-    }
     results.into_iter().flatten().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::limit;
 
     #[test]
     fn results_come_in_order_and_an_error_ends_it() {
@@ -52,6 +36,8 @@ mod tests {
             let failed = map(&items, threads, |item| if *item == 500 { Err(*item) } else { Ok(()) });
             assert_eq!(failed, Err(500));
         }
+        let doubled = limit::with(1, || map(&items, 7, |item| Ok::<usize, ()>(2 * item))).unwrap();
+        assert_eq!(doubled.len(), 1_000);
         assert_eq!(map(&[] as &[u8], 4, |_| Ok::<(), ()>(())), Ok(vec![]));
     }
 }

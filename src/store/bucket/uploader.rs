@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
 
 use super::reader::BucketEntries;
 use super::{parallel, tiles};
@@ -15,6 +15,7 @@ use crate::bucket::Objects;
 use crate::merkle::{Tile, TreeSize};
 use crate::store::StoreError;
 use crate::store::derived::{Reader, Tree};
+use crate::threads;
 
 /// Longest queue, in tiles. The head that needs further tiles writes them itself.
 const MOST_QUEUED: usize = 4_096;
@@ -81,8 +82,8 @@ impl TileUploader {
     /// Returns false if not even one thread can be started. Heads then write all their tiles themselves.
     fn start_threads(&mut self) -> bool {
         while self.threads.len() < self.at_once {
-            let (shared, thread) = (self.shared.clone(), Builder::new().name("tiles".to_owned()));
-            let Ok(thread) = thread.spawn(move || shared.run()) else { break };
+            let shared = self.shared.clone();
+            let Ok(thread) = threads::start("tiles", move || shared.run()) else { break };
             self.threads.push(thread);
         }
         !self.threads.is_empty()

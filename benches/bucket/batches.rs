@@ -130,7 +130,7 @@ fn turns(place: &Place, name: &str, dir: &Path, way: &Way) -> Vec<Turn> {
         let begun = Instant::now();
         submit(&sequencer, batches.into_iter(), last);
         let elapsed = begun.elapsed();
-        let created = creating() - before;
+        let created = creating().saturating_sub(before);
         let written = objects.taken();
         let of_bare = bare.batches(&written.batches);
         let all = if way.tiles { bare.all(&written) } else { of_bare };

@@ -86,16 +86,19 @@ pub fn check(what: &str, count: usize) -> Result<(), ThreadError> {
     let hold = end.lock().unwrap_or_else(PoisonError::into_inner);
     thread::scope(|scope| {
         let wait = || drop(end.lock());
-        let started = (0..count).try_for_each(|at| {
-            let started = start_in(scope, "check", wait).map(drop);
-            started.map_err(|error| ThreadError {
+        let mut started = Vec::with_capacity(count);
+        let all = (0..count).try_for_each(|at| {
+            let thread = start_in(scope, "check", wait).map(|thread| started.push(thread));
+            thread.map_err(|error| ThreadError {
                 what: what.to_owned(),
                 wanted: format!("{count} more threads"),
                 seen: format!("{at} ({})", error.seen),
             })
         });
         drop(hold);
-        started
+        // The scope waits for their work, and joining also for the system, which counts them until then.
+        started.into_iter().for_each(|thread| drop(thread.join()));
+        all
     })
 }
 

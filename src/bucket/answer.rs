@@ -112,7 +112,9 @@ pub(super) const fn method(operation: Operation) -> &'static str {
 /// it on.
 pub(super) fn no_answer(call: &Call<'_>, url: &str, error: &ureq::Error) -> BucketError {
     use std::io::ErrorKind as Kind;
-    let detail = match network(url, error) {
+    let cause = network(url, error);
+    let is_refused_thread = matches!(cause, ClientError::Threads(_));
+    let detail = match cause {
         // The certificate is wrong, so the client sent no request.
         error @ ClientError::Network { fault: NetworkFault::Certificate, .. } => {
             return BucketError::Client(error);
@@ -127,7 +129,9 @@ pub(super) fn no_answer(call: &Call<'_>, url: &str, error: &ureq::Error) -> Buck
         | ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => true,
         // HostUnreachable and NetworkUnreachable are not in this list: they can also end a connection after the request
         // was sent.
-        ureq::Error::Io(e) => matches!(e.kind(), Kind::ConnectionRefused | Kind::AddrNotAvailable),
+        ureq::Error::Io(e) => {
+            is_refused_thread || matches!(e.kind(), Kind::ConnectionRefused | Kind::AddrNotAvailable)
+        }
         _ => false,
     };
     let url = url.to_owned();

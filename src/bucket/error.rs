@@ -136,7 +136,7 @@ impl Refusal {
     const fn advice(self) -> &'static str {
         match self {
             Self::Denied => {
-                "; allow these credentials to read, list and write in the bucket, and look for a bucket policy that denies it (s3:GetObject, s3:PutObject, s3:ListBucket, s3:DeleteObject)"
+                "; allow these credentials to read, list and write in the bucket, and look for a bucket policy that denies it (s3:GetObject, s3:PutObject, s3:PutObjectTagging, s3:ListBucket, s3:DeleteObject)"
             }
             Self::UnknownKey => "; check the access key, and that it belongs to this store",
             Self::Signature => {

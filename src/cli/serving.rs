@@ -41,7 +41,8 @@ pub fn runtime() -> Result<Runtime, Failure> {
     // The runtime panics if it can't start one of its own.
     threads::check("a server", cores + BLOCKING_THREADS + OTHER_THREADS)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let builder = builder.max_blocking_threads(BLOCKING_THREADS).thread_keep_alive(KEPT);
+    let builder =
+        builder.worker_threads(cores).max_blocking_threads(BLOCKING_THREADS).thread_keep_alive(KEPT);
     let runtime = builder.enable_all().build();
     let runtime = runtime.map_err(|e| Failure::CouldNotTell(format!("could not start: {e}")))?;
     // The runtime's first thread for work that blocks. While there is one, such work is done, also if the system has no

@@ -14,6 +14,7 @@ use super::{ClientError, NetworkFault, ProblemCode, RefusedEntry};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, LogSigned, SignsFor};
 use crate::format::{FormatError, quote_bytes, shown};
 use crate::note::NoteError;
+use crate::threads::ThreadError;
 
 /// Most bytes of an error's body that are read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -154,6 +155,9 @@ pub(crate) fn refused(url: &str, status: u16, body: &[u8], retry_after: Option<u
 
 pub(crate) fn network(url: &str, error: &ureq::Error) -> ClientError {
     use std::io::ErrorKind as Kind;
+    if let Some(refused) = refused_thread(error) {
+        return ClientError::Threads(refused.clone());
+    }
     let fault = match error {
         ureq::Error::Timeout(_) => NetworkFault::Timeout,
         ureq::Error::Protocol(_)
@@ -173,6 +177,14 @@ pub(crate) fn network(url: &str, error: &ureq::Error) -> ClientError {
         _ => NetworkFault::Unreachable,
     };
     ClientError::Network { url: url.to_owned(), fault, detail: in_words(url, error) }
+}
+
+/// Returns the error of this system, if it had no thread for the look-up of a name: then nothing was sent.
+fn refused_thread(error: &ureq::Error) -> Option<&ThreadError> {
+    match error {
+        ureq::Error::Io(e) => e.get_ref()?.downcast_ref(),
+        _ => None,
+    }
 }
 
 /// The HTTP library's error without the names of its parts, and the proxy that the request went through.

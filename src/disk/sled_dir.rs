@@ -10,6 +10,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{DiskError, DiskIo, RealDisk, read_if_exists, read_plain, remove_dir, sync_parent, write_new};
@@ -19,6 +20,8 @@ use crate::threads::{self, ThreadError};
 const READERS_LEAVE: Duration = Duration::from_secs(10);
 /// The threads that sled starts for its files. It goes on with fewer, unless it has none.
 const SLED_THREADS: usize = 8;
+/// Set once this process has opened sled.
+static HAS_POOL: AtomicBool = AtomicBool::new(false);
 /// Names the boot of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// If the system does not name it: never the same boot as another.
@@ -154,8 +157,10 @@ impl SledDir {
         cache_bytes: u64,
         trees: impl Fn(&sled::Db) -> sled::Result<T>,
     ) -> Result<T, SledError> {
-        // Without any of its threads, sled waits for its first write for ever.
-        threads::check("sled", SLED_THREADS)?;
+        // Without any of its threads, sled waits for its first write for ever. Its pool stays for as long as the process, so a
+        // server at its limit of threads can open sled again with a thread that flushes.
+        let wanted = if HAS_POOL.load(Ordering::Relaxed) { 1 } else { SLED_THREADS };
+        threads::check("sled", wanted)?;
         let open = || {
             let config = sled::Config::new().path(&self.path).cache_capacity(cache_bytes);
             // Durability is the journal's part: sled's own flushes only bound how far it is behind.
@@ -174,7 +179,11 @@ impl SledDir {
                     let source = io::Error::new(io::ErrorKind::ResourceBusy, e.to_string());
                     return Err(DiskError::io("lock", &self.path)(source).into());
                 }
-                Ok(opened) => return Ok(opened?),
+                Ok(opened) => {
+                    let opened = opened?;
+                    HAS_POOL.store(true, Ordering::Relaxed);
+                    return Ok(opened);
+                }
                 Err(_) => return Err(SledError::Damaged("sled panicked while it opened".to_owned())),
             }
         }

@@ -143,6 +143,14 @@ impl Probe<'_> {
             (None, Some(owner)) => tally.unclear += usize::from(matches!(told[owner], Told::Lost)),
             (None, None) => return lie("the object holds no racer's bytes".to_owned()),
         }
+        if nothing * 2 > told.len() {
+            let seen = format!(
+                "in round {}, {nothing} of {} requests failed: that is no race",
+                round + 1,
+                told.len()
+            );
+            return Ok(Err((Verdict::Unknown, seen)));
+        }
         tally.settled.push((key.to_owned(), object.bytes));
         Ok(Ok(object.tag))
     }

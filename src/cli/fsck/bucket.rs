@@ -84,6 +84,14 @@ impl Check<'_> {
             Ok(fsck.examine(&FsckScope { kept, index, ..FsckScope::default() })?)
         })?;
         let head = checked.published.as_ref().or(checked.signed.as_ref());
+        let lacks_quorum = self.policy.is_some() && checked.published.is_none();
+        if let Some(signed) = head.filter(|_| lacks_quorum && checked.wrong.is_empty()) {
+            return Err(Failure::CouldNotTell(format!(
+                "{} has a signed head of {} leaves and no published one: either nothing has its quorum yet, or `checkpoint` was lost; without it, nothing shows a quorum",
+                self.objects.name(),
+                signed.size
+            )));
+        }
         if head.is_none() && checked.wrong.is_empty() {
             return Err(Failure::CouldNotTell(format!(
                 "{} has no checkpoint: there is no log of {}",
@@ -214,7 +222,7 @@ fn name_wrong(checked: &BucketChecked) {
 
 /// The failure for batches or heads that are lost.
 fn bucket_damaged(checked: &BucketChecked, store: &str) -> Failure {
-    let heads = checked.wrong.len() as u64 - checked.wrong_batches;
+    let heads = (checked.wrong.len() as u64).saturating_sub(checked.wrong_batches);
     let counts = [
         (checked.wrong_batches, "batch", "batches"),
         (heads, "head", "heads"),

@@ -7,8 +7,8 @@ pub struct Fitness {
     lease: Duration,
     /// The time since which the store has needed a reload; `None` if it does not.
     unsound: Option<Instant>,
-    /// The time since which every attempted write has failed; `None` if the last one succeeded.
-    failing: Option<Instant>,
+    /// The first and the last failure of a series of failed writes; `None` if the last write succeeded.
+    failing: Option<(Instant, Instant)>,
     /// The time until which this server leaves the lease to others, after a long series of failed writes.
     rests_until: Option<Instant>,
 }
@@ -31,7 +31,10 @@ impl Fitness {
             self.failing = None;
             return;
         }
-        let since = *self.failing.get_or_insert(begun);
+        // An older series says nothing about today: its last write may have been done by another server, or after all.
+        let series = self.failing.filter(|(_, last)| begun < *last + Self::PATIENCE * self.lease);
+        let since = series.map_or(begun, |(since, _)| since);
+        self.failing = Some((since, now));
         if now.saturating_duration_since(since) >= Self::PATIENCE * self.lease {
             let seconds = now.saturating_duration_since(since).as_secs();
             tracing::warn!("no write has succeeded for {seconds} s: this server leaves the lease to others");
@@ -75,5 +78,9 @@ mod tests {
         assert!(fitness.wants_lease(false, at(90)) && fitness.wants_lease(false, at(95)));
         assert!(!fitness.wants_lease(false, at(96)));
         assert!(fitness.wants_lease(true, at(97)));
+        // Two failures that are far apart are no series.
+        fitness.wrote(at(100), at(101), false);
+        fitness.wrote(at(3_600), at(3_601), false);
+        assert!(fitness.wants_lease(true, at(3_601)));
     }
 }

@@ -12,7 +12,7 @@ use crate::store::StoreError;
 use crate::store::derived::{BatchReader, StoredBatch};
 
 /// Most bytes of batches to read ahead. A single batch may be larger.
-const AHEAD_BYTES: u64 = 128 * 1024 * 1024;
+pub const AHEAD_BYTES: u64 = 128 * 1024 * 1024;
 
 /// Reads the batches after the known chain, up to its end.
 pub struct ChainReader<'a> {

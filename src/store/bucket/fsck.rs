@@ -19,7 +19,7 @@ use crate::note::NoteKey;
 use crate::proof::fork::ProvenFork;
 use crate::store::{Describe, StoreError};
 use examination::Examination;
-pub(super) use tiles::Tiles;
+pub(super) use tiles::{Tiles, cuts};
 
 /// A check of a log in a bucket. Servers may append meanwhile.
 pub struct BucketFsck<'a> {

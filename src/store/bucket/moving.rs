@@ -138,8 +138,14 @@ pub fn set_journal_aside(
     if !has_log(dir) {
         return Ok(None);
     }
+    let _lock = DirLock::acquire(&Layout::new(dir).lock())?;
+    check_heads(dir, objects, keys)?;
+    Ok(set_aside(io, dir)?)
+}
+
+/// Checks that the heads in the bucket cover what the log in the directory has signed.
+fn check_heads(dir: &Path, objects: &dyn Objects, keys: &[NoteKey]) -> Result<(), StoreError> {
     let layout = Layout::new(dir);
-    let _lock = DirLock::acquire(&layout.lock())?;
     let mut there = None;
     for kind in HeadKind::ALL {
         let head = read_head(objects, kind, keys)?;
@@ -155,7 +161,7 @@ pub fn set_journal_aside(
         );
         return Err(ChainError::RolledBack { expected, seen }.into());
     }
-    Ok(set_aside(io, dir)?)
+    Ok(())
 }
 
 /// Deletes the cache of a server of a log in a bucket. The next start rebuilds it.

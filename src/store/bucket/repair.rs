@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::backup::{each_batch, entries_of};
-use super::fsck::{BucketFsck, Tiles};
+use super::fsck::{BucketFsck, Tiles, cuts};
 use super::layout::{self, IMMUTABLE};
 use super::{BatchObject, BucketChecked, ChainError, HeadKind, MAX_OBJECT_BYTES, WriterId};
 use super::{batch_object, make};
@@ -295,16 +295,22 @@ impl BucketRepair<'_> {
         let mut root = (target.head.size == TreeSize::ZERO).then_some(Hash::EMPTY_ROOT);
         each_batch(&entries_of(self.objects.clone(), self.key), 0..size.get(), |batch, _| {
             let leaf_hashes: Vec<Hash> = batch.entries().map(Hash::leaf).collect();
-            let growth = edge.grow(&leaf_hashes);
-            edge = growth.edge.clone();
-            if edge.size() == target.head.size {
-                root = Some(edge.root());
-            }
-            let entries = Some(batch.entries());
+            let entries: Vec<&[u8]> = batch.entries().collect();
             let first = batch.head().first.get();
-            let mut expected = tiles.grow(&growth, first, entries, heads.contains(&edge.size()));
-            expected.retain(|(tile, _)| tile.id.width_in(covered) >= tile.width() as u64);
-            fsck.check(&expected, covered, &mut checked)?;
+            let mut begin = 0;
+            for end in cuts(first, entries.len(), heads).into_iter().chain([entries.len()]) {
+                let growth = edge.grow(&leaf_hashes[begin..end]);
+                edge = growth.edge.clone();
+                if edge.size() == target.head.size {
+                    root = Some(edge.root());
+                }
+                let piece = Some(entries[begin..end].iter().copied());
+                let is_head = heads.contains(&edge.size());
+                let mut expected = tiles.grow(&growth, first + begin as u64, piece, is_head);
+                expected.retain(|(tile, _)| tile.id.width_in(covered) >= tile.width() as u64);
+                fsck.check(&expected, covered, &mut checked)?;
+                begin = end;
+            }
             (checked.entries, checked.root) = (edge.size(), edge.root());
             checked.batches += 1;
             (self.progress)(edge.size().get(), size.get());

@@ -462,6 +462,8 @@ impl Store for BucketStore {
         if failed == Some(Failed::Check) {
             tracing::warn!("the tree in sled is damaged; rebuilding it from the bucket");
             discard(&self.layout, self.options.open.io.clone())?;
+            // Tiles of the next head that it made are written again.
+            self.tiled = TreeSize::ZERO;
         }
         self.recover()
     }

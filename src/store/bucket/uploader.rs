@@ -131,11 +131,15 @@ impl TileUploader {
         self.shared.lock().written.retain(|_, size| *size > tiled);
     }
 
-    /// Drops the queue and waits for the uploads in flight, because the tree is about to be reopened.
-    pub fn discard(&self) {
+    /// Drops the queue and waits for the uploads in flight, because the tree is about to be reopened. Forgets which tiles were
+    /// written: a damaged tree may have made them.
+    pub fn discard(&mut self) {
         let mut state = self.shared.lock();
         state.queue.clear();
-        drop(self.shared.wait_until_idle(state));
+        state = self.shared.wait_until_idle(state);
+        state.written.clear();
+        drop(state);
+        self.queued = TreeSize::ZERO;
     }
 }
 

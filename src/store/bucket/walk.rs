@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::follow::AHEAD_BYTES;
 use super::layout::{self, BATCHES};
 use super::{ChainError, HEAD_BYTES, MAX_OBJECT_BYTES, parallel};
 use crate::bucket::{BucketError, MAX_LISTED, Object, Objects};
@@ -12,7 +13,8 @@ pub struct Walk<'a> {
     objects: &'a dyn Objects,
     /// Concurrent requests.
     threads: usize,
-    ahead: VecDeque<LeafIndex>,
+    /// Listed batches and their lengths in bytes.
+    ahead: VecDeque<(LeafIndex, u64)>,
     read: VecDeque<(LeafIndex, Option<Object>)>,
 }
 
@@ -25,7 +27,8 @@ impl<'a> Walk<'a> {
         let (mut ahead, mut after) = (VecDeque::new(), String::new());
         loop {
             let listing = objects.list(BATCHES, &after, MAX_LISTED)?;
-            ahead.extend(listing.objects.iter().filter_map(|listed| layout::parse_batch(&listed.key)));
+            let batches = listing.objects.iter();
+            ahead.extend(batches.filter_map(|listed| Some((layout::parse_batch(&listed.key)?, listed.size))));
             match listing.objects.last() {
                 Some(last) if listing.more => after.clone_from(&last.key),
                 _ => return Ok(Self { objects, threads, ahead, read: VecDeque::new() }),
@@ -36,7 +39,8 @@ impl<'a> Walk<'a> {
     /// The first leaf index of the next batch to read.
     #[must_use]
     pub fn peek(&self) -> Option<LeafIndex> {
-        self.read.front().map(|(first, _)| first).or(self.ahead.front()).copied()
+        let read = self.read.front().map(|(first, _)| *first);
+        read.or(self.ahead.front().map(|(first, _)| *first))
     }
 
     /// Reads the next batch. Its object is `None` if it was deleted since it was listed; of one that is too large, it has the
@@ -46,8 +50,13 @@ impl<'a> Walk<'a> {
     /// The bucket's.
     pub fn next(&mut self) -> Result<Option<(LeafIndex, Option<Object>)>, ChainError> {
         if self.read.is_empty() {
-            let count = self.ahead.len().min(self.threads.max(1));
-            let firsts: Vec<LeafIndex> = self.ahead.drain(..count).collect();
+            let mut bytes = 0;
+            let fits = self.ahead.iter().take(self.threads.max(1)).take_while(|(_, length)| {
+                bytes += length.min(&(MAX_OBJECT_BYTES as u64));
+                bytes <= AHEAD_BYTES
+            });
+            let count = fits.count().max(self.ahead.len().min(1));
+            let firsts: Vec<LeafIndex> = self.ahead.drain(..count).map(|(first, _)| first).collect();
             let read = parallel::map(&firsts, self.threads, |first| {
                 let key = layout::batch(*first);
                 match self.objects.get(&key, MAX_OBJECT_BYTES) {
@@ -64,6 +73,6 @@ impl<'a> Walk<'a> {
     /// The first index of the last batch.
     #[must_use]
     pub fn last(&self) -> Option<LeafIndex> {
-        self.ahead.back().or(self.read.back().map(|(first, _)| first)).copied()
+        self.ahead.back().map(|(first, _)| *first).or(self.read.back().map(|(first, _)| *first))
     }
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use super::index::IndexCheck;
 use super::spare::Spare;
-use super::tiles::{Tiles, first_leaf};
+use super::tiles::{Tiles, cuts, first_leaf};
 use super::{BucketChecked, BucketFsck, FsckScope, WrongObject};
 use crate::bucket::Object;
 use crate::checkpoint::{Checkpoint, LogSigned, origin_hash};
@@ -226,6 +226,7 @@ impl<'a> Examination<'a> {
             }
             if end <= size {
                 // Ignore a batch that begins within the batch before it.
+                self.last = last.filter(|_| end < size);
                 self.open = (end == size).then_some(Open { last: end, reach });
                 let expected = format!("a batch on top of {size} entries with root {}", self.tree.root());
                 let seen = format!("one on top of {end} with root {before}");
@@ -266,7 +267,20 @@ impl<'a> Examination<'a> {
         self.index.add(&followed);
         let Followed { object, leaf_hashes, growth } = followed;
         let entries: Vec<&[u8]> = object.entries().collect();
-        self.grow(first, &leaf_hashes, growth, Some(&entries), says)
+        // Behind a gap, the roots within a batch are not known.
+        let cuts =
+            if self.tree.word.is_none() { cuts(first, entries.len(), &self.tiled) } else { Vec::new() };
+        if cuts.is_empty() {
+            return self.grow(first, &leaf_hashes, growth, Some(&entries), says);
+        }
+        let mut begin = 0;
+        for end in cuts.into_iter().chain([entries.len()]) {
+            let growth = self.tree.edge.grow(&leaf_hashes[begin..end]);
+            let entries = Some(&entries[begin..end]);
+            self.grow(first + begin as u64, &leaf_hashes[begin..end], growth, entries, says)?;
+            begin = end;
+        }
+        Ok(())
     }
 
     /// Grows the tree by leaves, and compares the heads over them and the tiles that they make. `after` is the root that their

@@ -49,11 +49,15 @@ impl Spare {
         prefer: Prefer,
         mut each: impl FnMut(&[Hash]) -> Result<(), StoreError>,
     ) -> Result<bool, StoreError> {
-        let indices: Vec<u64> = (first / TILE_WIDTH..end.get().div_ceil(TILE_WIDTH)).collect();
-        for some in indices.chunks(4 * self.threads.max(1)) {
-            for (index, leaves) in
-                some.iter().zip(parallel::map(some, self.threads, |index| self.chunk(*index, prefer))?)
-            {
+        let mut indices = first / TILE_WIDTH..end.get().div_ceil(TILE_WIDTH);
+        loop {
+            // A head may claim any size: only a few of its tiles are asked for before the first one is missing.
+            let some: Vec<u64> = indices.by_ref().take(4 * self.threads.max(1)).collect();
+            if some.is_empty() {
+                return Ok(true);
+            }
+            let read = parallel::map(&some, self.threads, |index| self.chunk(*index, prefer))?;
+            for (index, leaves) in some.iter().zip(read) {
                 let Some(leaves) = leaves else { return Ok(false) };
                 let begin = index * TILE_WIDTH;
                 let place = |at: u64| {
@@ -63,7 +67,6 @@ impl Spare {
                 each(leaves)?;
             }
         }
-        Ok(true)
     }
 
     /// The right edge of the tree of the first leaves; `None` if the tiles do not have it.

@@ -171,6 +171,35 @@ fn any_two_batches_that_are_lost_are_named_and_nothing_else_is() {
     assert_eq!((wrong(&found), found.damaged, found.unchecked.len()), (vec![all[0]], 0, 0), "{found:?}");
 }
 
+/// A move into a bucket joins batches, and the heads stay where they were.
+#[test]
+fn the_partial_tiles_of_a_head_that_ends_within_a_batch_are_compared_and_written() {
+    let objects = log();
+    replace(&objects, 6, numbered(620, ALL - 620));
+    objects.remove(&batch(7));
+    objects.remove(&batch(8));
+    let sound = examine(&objects);
+    assert_eq!((sound.wrong.len(), sound.damaged, sound.batches), (0, 0, 7), "{sound:?}");
+    let tile = format!("tile/0/003.p/{}", SIGNED - 768);
+    let bytes = objects.bytes(&tile).unwrap();
+    objects.remove(&tile);
+    assert_eq!(named(&examine(&objects)), BTreeSet::from([tile.as_str()]));
+    let (origin, keys, shared) = (Origin::from(key().name().clone()), vec![key()], Arc::new(objects.clone()));
+    let fsck = BucketFsck { objects: shared, origin, keys, repair: true, threads: 3, progress: &|_, _| () };
+    assert_eq!(fsck.run().unwrap().damaged, 1);
+    assert_eq!(objects.bytes(&tile), Some(bytes));
+}
+
+#[test]
+fn a_head_of_an_absurd_size_is_named_at_once() {
+    let objects = log();
+    let size = TreeSize::new(1 << 50).unwrap();
+    let absurd = Checkpoint::new(key().name().clone(), size, Hash::digest(b"any"));
+    objects.set("checkpoint", absurd.sign(&signer()).to_string().as_bytes());
+    let found = examine(&objects);
+    assert!(!found.wrong.is_empty() && !found.unchecked.is_empty(), "{found:?}");
+}
+
 #[test]
 fn a_damaged_batch_says_where_the_next_one_is_missing() {
     let log = log();

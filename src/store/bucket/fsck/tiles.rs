@@ -1,5 +1,6 @@
 //! Compares the tiles and bundles that the batches determine with those in the bucket.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 use super::{BucketChecked, BucketFsck, WrongObject};
@@ -129,6 +130,13 @@ impl Default for Tiles {
     fn default() -> Self {
         Self { partial: PartialTiles::default(), bundle: Some(Vec::new()) }
     }
+}
+
+/// The places within a batch of `count` entries where heads of these sizes end: they have partial tiles of their own. A move
+/// into the bucket joins batches, so this happens.
+pub fn cuts(first: u64, count: usize, heads: &BTreeSet<TreeSize>) -> Vec<usize> {
+    let within = |size: &TreeSize| usize::try_from(size.get().checked_sub(first)?).ok();
+    heads.iter().filter_map(within).filter(|at| (1..count).contains(at)).collect()
 }
 
 impl Tiles {

@@ -101,7 +101,7 @@ impl MoveToBucket<'_> {
         // copy in the bucket; if the log in the directory grows, the next attempt extends the copy. From here on no
         // server accepts the directory.
         switch()?;
-        // 8. NAME and HEADS, the signed one first. Now servers accept the bucket. After a crash here they refuse to start
+        // 8. NAME and HEADS. Now servers accept the bucket. After a crash here they refuse to start
         // until `finish` has been called.
         make::name(self.objects.as_ref(), self.origin().as_str(), self.profile)?;
         self.write_heads(&source, writer)?;
@@ -261,7 +261,9 @@ impl MoveToBucket<'_> {
         let mut chain = Chain::open(options, source.tree.edge().clone(), root_at)?;
         let signed = self.witnesses.map(|_| (HeadKind::Signed, &source.signed));
         let published = source.published.as_ref().map(|head| (HeadKind::Published, head));
-        for (kind, head) in signed.into_iter().chain(published) {
+        // The published one first. A server that starts after a crash in between sets the log in the directory aside only if
+        // the bucket's largest head covers what was signed.
+        for (kind, head) in published.into_iter().chain(signed) {
             if chain.head(kind).is_some_and(|there| there.note == head.note) {
                 continue;
             }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{MoveError, take_lease};
+use super::{MoveError, check_heads, has_log, take_lease};
 use crate::bucket::Objects;
 use crate::checkpoint::{Checkpoint, Origin};
 use crate::disk::{DirLock, DiskError, DiskIo, read_if_exists, replace, sync_parent};
@@ -71,6 +71,10 @@ impl MoveToDirectory<'_> {
         let _lock = DirLock::acquire(&Layout::new(self.dir).lock())?;
         let origin = Origin::from(self.keys[0].name().clone());
         recognise(self.objects.as_ref(), origin.as_str(), self.profile)?;
+        // A move into the bucket may have been interrupted before it wrote the heads. They are only here then.
+        if has_log(self.dir) {
+            check_heads(self.dir, self.objects.as_ref(), self.keys)?;
+        }
         let mover = self.mover()?;
         // Don't reuse the move's id: the lease of an interrupted attempt has to expire like any other.
         let writer = WriterId::random().map_err(ChainError::Randomness)?;
@@ -87,6 +91,10 @@ impl MoveToDirectory<'_> {
             let heads: Vec<&Checkpoint> =
                 HeadKind::ALL.into_iter().filter_map(|kind| Some(&chain.head(kind)?.head)).collect();
             journal.check(chain.edge(), &heads)?;
+            // A seal is for good, so it must not end a log that can't be signed any more.
+            if heads.is_empty() {
+                return Err(ChainError::HeadMissing { key: HeadKind::Published.as_str().to_owned() }.into());
+            }
             // 3. SEAL. From here on no server can append to the bucket. After a crash, the operator has to repeat the
             // move. The bucket still has the whole log, so readers are not affected.
             if is_sealed || chain.seal(mover)? == Sealed::Done {

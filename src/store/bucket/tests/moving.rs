@@ -402,6 +402,12 @@ fn after_any_failed_request_or_disk_step_one_log_remains_and_the_same_move_compl
                 let what = format!("step {fails} of the {kind}, done: {is_done}, back: {back}");
                 if moved.is_err() {
                     check_one_log(&world, &objects, back, &what);
+                    if !back && world.in_bucket.get() && !is_served(&objects) {
+                        // The last head is only in the directory: a move back must not set it aside.
+                        assert!(world.to_directory().is_err(), "{what}");
+                        let stays = |name: &str| dir.path().join(name).exists();
+                        assert!(stays("checkpoint") && stays("journal"), "{what}");
+                    }
                     unlocked_move(run);
                 }
                 assert_eq!(world.in_bucket.get(), !back, "{what}");
@@ -435,6 +441,17 @@ fn a_log_without_entries_moves_there_and_back() {
     let mut disk = open_on_disk(dir.path());
     append(&mut disk, numbered(0, 3));
     is_moved_away(open_in_bucket(TempDir::new().unwrap().path(), &objects));
+}
+
+#[test]
+fn a_chain_without_a_head_is_not_sealed() {
+    let (dir, objects) = (TempDir::new().unwrap(), MemoryObjects::default());
+    make::name(&objects, ORIGIN, "opaque").unwrap();
+    let world = World::new(dir.path(), &objects);
+    world.in_bucket.set(true);
+    let error = world.to_directory().unwrap_err();
+    assert!(error.to_string().contains("checkpoint"), "{error}");
+    assert_eq!(objects.bytes(&layout::batch(crate::merkle::LeafIndex::new(0).unwrap())), None);
 }
 
 #[test]

@@ -332,7 +332,10 @@ fn a_store_without_enough_threads_is_not_opened_and_loses_nothing() {
         }
         fewest += 1;
     };
-    assert!((10..20).contains(&fewest), "those of sled, and its own: {fewest}");
+    assert!(
+        (4..20).contains(&fewest),
+        "its own, and one of sled, whose others stay with the process: {fewest}"
+    );
     check_all(&opened, 40);
     assert!(dir.path().join("sled").exists());
 }

@@ -16,7 +16,7 @@ const ROOMS: [(&str, &str); 17] = [
     ("disk", "threads"),
     ("http", "clock disk"),
     ("client", "threads"),
-    ("bucket", "clock disk client"),
+    ("bucket", "clock disk threads client"),
     ("store", "clock disk threads bucket"),
     ("sequencer", "clock disk threads store"),
     ("endpoint's I/O", "clock disk threads client"),

@@ -131,7 +131,9 @@ fn what_passes_is_tried_again() {
 fn a_pause_that_the_log_asks_for_is_kept() {
     let liar = Liar::serve(numbered(ENTRIES));
     liar.set_only(Lie::Busy(429, 1), Only::any().times(4));
-    stream(&client(&liar.url()), ENTRIES).unwrap();
+    // On a busy machine, one worker may get all four refusals.
+    let patient = LogClient::builder().tries(5).pause(Duration::from_millis(5)).build(&liar.url()).unwrap();
+    stream(&patient, ENTRIES).unwrap();
     let asked = liar.asked();
     let soon = asked.iter().filter(|other| other.at - asked[0].at < Duration::from_secs(1)).count();
     assert!(soon <= 4, "each of four workers was told once, and {soon} asked within the second");
